@@ -1,0 +1,57 @@
+"""XGrad weight prediction for any Optax optimizer."""
+
+from xgrad_optax import optimizers, predictors, transforms
+from xgrad_optax._state import WeightPredictionState, XGradState
+from xgrad_optax._wrapper import (
+    WeightPrediction,
+    base_params,
+    lookahead_params,
+    with_weight_prediction,
+    xgrad,
+)
+from xgrad_optax.optimizers import (
+    adabelief,
+    adabound,
+    adam,
+    adam3,
+    adamw,
+    lion,
+    nadam,
+    radam,
+    rmsprop,
+    sgdm,
+    yogi,
+)
+from xgrad_optax.predictors import Predictor, last_update, zero_gradient
+from xgrad_optax.transforms import scale_by_adabound, scale_by_adam3
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Predictor",
+    "WeightPrediction",
+    "WeightPredictionState",
+    "XGradState",
+    "adabelief",
+    "adabound",
+    "adam",
+    "adam3",
+    "adamw",
+    "base_params",
+    "last_update",
+    "lion",
+    "lookahead_params",
+    "nadam",
+    "optimizers",
+    "predictors",
+    "radam",
+    "rmsprop",
+    "scale_by_adabound",
+    "scale_by_adam3",
+    "sgdm",
+    "transforms",
+    "with_weight_prediction",
+    "xgrad",
+    "yogi",
+    "zero_gradient",
+]

@@ -1,0 +1,320 @@
+"""The states of both forms, and how they are found and merged inside any nesting.
+
+Optax wrappers put states into tuples, dictionaries, masks and dataclasses. The accessors of this
+library (``lookahead_params``, ``base_params``) are therefore given the *outermost* state and look
+for ours by type, so that users never have to know where it lies.
+"""
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from xgrad_optax._typing import OptState, Params, PyTree
+
+StateT = TypeVar("StateT")
+ValueT = TypeVar("ValueT")
+
+
+# --------------------------------------------------------------------------------------------------
+# Hyperparameters: part of the tree structure when they are static, leaves when they are arrays
+# --------------------------------------------------------------------------------------------------
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Static(Generic[ValueT]):
+    """A value that a state carries in its tree structure: no leaf, no bytes, no tracing."""
+
+    value: ValueT
+
+
+def hyperparameter(value: Any) -> Any:
+    """Returns ``value`` in the form in which a state carries it.
+
+    Numbers and schedules become part of the tree structure, so they cost no memory. Arrays (what
+    ``optax.inject_hyperparams`` passes) stay leaves, so that their current value travels with the
+    state.
+    """
+    return value if isinstance(value, jax.Array | np.ndarray) else Static(value)
+
+
+def value_of(stored: Any) -> Any:
+    """The inverse of :func:`hyperparameter`."""
+    return stored.value if isinstance(stored, Static) else stored
+
+
+def own_copy(tree: PyTree) -> PyTree:
+    """Copies all leaves: a state may be donated, and the caller's arrays must survive that."""
+    return jax.tree.map(lambda x: jnp.array(x, copy=True), tree)
+
+
+def with_current_values(stored: PyTree, current: PyTree) -> PyTree:
+    """Returns ``stored`` with the array hyperparameters of ``current``.
+
+    ``optax.inject_hyperparams`` rebuilds the transform at each call. Arrays are taken from this
+    call; static parts are kept from the state, whose structure must never change: two schedules
+    built by the same code are different functions. Two different *numbers* are a mistake.
+    """
+    if jax.tree.structure(stored) == jax.tree.structure(current):
+        return own_copy(current)
+
+    def choose(old: Any, new: Any) -> Any:
+        if not isinstance(old, Static) and not isinstance(new, Static):
+            return own_copy(new)
+        old_value, new_value = value_of(old), value_of(new)
+        both_static = isinstance(old, Static) and isinstance(new, Static)
+        if both_static and (old == new or (callable(old_value) and callable(new_value))):
+            return old
+        raise ValueError(
+            f"The optimizer state was made with the hyperparameter {old_value!r}, but this"
+            f" transform has {new_value!r} in its place. Make a new state with `tx.init(params)`"
+            " (its `inner_state` field may be filled from the old one), or pass a schedule, or"
+            " use `optax.inject_hyperparams`, to change a hyperparameter during training."
+        )
+
+    try:
+        return jax.tree.map(choose, stored, current, is_leaf=lambda x: isinstance(x, Static))
+    except (TypeError, ValueError) as error:
+        if "hyperparameter" in str(error):
+            raise
+        raise ValueError(
+            "The optimizer state was made by a transform with another predictor: make a new state"
+            " with `tx.init(params)` and fill its `inner_state` field from the old one."
+        ) from error
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Horizon:
+    """How many steps ahead to predict: s, the one copy that update and prediction both read.
+
+    Attributes:
+      s: a number or schedule (static) or a scalar array (a leaf).
+      count: number of updates so far, shape ``()``, int32; ``None`` unless ``s`` is a schedule.
+    """
+
+    s: Any
+    count: Any = None
+
+    @classmethod
+    def create(cls, s: Any) -> "Horizon":
+        """Builds the horizon that a fresh state holds."""
+        return cls(own_copy(hyperparameter(s)), jnp.zeros([], jnp.int32) if callable(s) else None)
+
+    def value(self) -> Any:
+        """The current s, a number or a scalar array."""
+        s = value_of(self.s)
+        return s(self.count) if callable(s) else s
+
+    def is_zero(self) -> bool:
+        """Whether s is known to be 0 before anything is computed."""
+        return isinstance(self.s, Static) and not callable(self.s.value) and self.s.value == 0
+
+    def advance(self, current_s: Any) -> "Horizon":
+        """The horizon after one more update, with the s that this call was given."""
+        s = with_current_values(self.s, hyperparameter(current_s))
+        count = self.count if self.count is None else optax.safe_increment(self.count)
+        return Horizon(s, count)
+
+
+def validate_horizon(s: Any) -> Any:
+    """Returns ``s`` as a float, a schedule or a scalar array; refuses anything else.
+
+    Raises:
+      TypeError: ``s`` is a bool, a string, a complex number, or no number at all.
+      ValueError: ``s`` is negative, NaN, infinite, or an array that is no scalar.
+    """
+    expected = "the horizon `s` must be a real number >= 0 or an Optax schedule"
+    if callable(s):
+        return s
+    if isinstance(s, bool | np.bool_) or not isinstance(
+        s, numbers.Real | np.number | np.ndarray | jax.Array
+    ):
+        raise TypeError(f"{expected}, got s = {s!r} of type {type(s).__name__}.")
+    if isinstance(s, np.ndarray | jax.Array):
+        if s.ndim or not (
+            jnp.issubdtype(s.dtype, jnp.floating) or jnp.issubdtype(s.dtype, jnp.integer)
+        ):
+            raise ValueError(f"{expected}, got an array of shape {s.shape} and dtype {s.dtype}.")
+        if isinstance(s, jax.core.Tracer):
+            return s  # its value is not known before the program runs
+    number = float(np.asarray(s))
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{expected}, got s = {number}.")
+    return s if isinstance(s, np.ndarray | jax.Array) else number
+
+
+# --------------------------------------------------------------------------------------------------
+# The states
+# --------------------------------------------------------------------------------------------------
+
+
+class WeightPredictionState(NamedTuple):
+    """State of the explicit form (:func:`xgrad_optax.with_weight_prediction`).
+
+    Attributes:
+      inner_state: the inner transform's state, exactly as the inner transform made it.
+      memory: what the predictor remembers; ``()`` for the closed forms, which need nothing.
+      predictor: the rule that predicts; part of the tree structure, leaves only where a
+        hyperparameter is an array.
+      horizon: the prediction horizon s; likewise without leaves if s is a number.
+    """
+
+    inner_state: OptState
+    memory: PyTree
+    predictor: Any
+    horizon: Horizon
+
+
+class XGradState(NamedTuple):
+    """State of the drop-in form (:func:`xgrad_optax.xgrad`).
+
+    Attributes:
+      base_params: the base parameters θ, exactly; a tree like the parameters.
+      inner_state: the inner transform's state.
+      memory: what the predictor remembers; ``()`` unless a predictor needs more than the update.
+      horizon: the prediction horizon s; without leaves if s is a number.
+    """
+
+    base_params: Params
+    inner_state: OptState
+    memory: PyTree
+    horizon: Horizon
+
+
+# --------------------------------------------------------------------------------------------------
+# Finding states by type
+# --------------------------------------------------------------------------------------------------
+
+
+class Found(NamedTuple, Generic[StateT]):
+    """A state and the key path under which it was found."""
+
+    path: str
+    state: StateT
+
+
+def find_states(
+    tree: PyTree, state_type: type[StateT] | tuple[type[StateT], ...]
+) -> list[Found[StateT]]:
+    """All instances of ``state_type`` in ``tree``, outermost first, also those inside others."""
+
+    def search(subtree: PyTree, prefix: str) -> list[Found[StateT]]:
+        found = []
+        nodes, _ = jax.tree_util.tree_flatten_with_path(
+            subtree, is_leaf=lambda x: isinstance(x, state_type)
+        )
+        for path, node in nodes:
+            if isinstance(node, state_type):
+                here = prefix + jax.tree_util.keystr(path)
+                found.append(Found(here, node))
+                inner_state = getattr(node, "inner_state", ())
+                found += search(inner_state, here + ".inner_state")
+        return found
+
+    return search(tree, "")
+
+
+def unboxed(tree: PyTree) -> PyTree:
+    """Replaces Flax NNX variables by their arrays.
+
+    ``nnx.Optimizer`` keeps its state in variables. They are recognised by their accessor because
+    the core of this library does not import Flax.
+    """
+
+    def is_variable(x: Any) -> bool:
+        return hasattr(type(x), "get_value")
+
+    return jax.tree.map(lambda x: x.get_value() if is_variable(x) else x, tree, is_leaf=is_variable)
+
+
+def describe_states(opt_state: PyTree, limit: int = 12) -> str:
+    """Lists key paths and types of the states in ``opt_state``, for error messages."""
+    is_state = lambda x: isinstance(x, tuple) and hasattr(x, "_fields")  # noqa: E731
+    nodes, _ = jax.tree_util.tree_flatten_with_path(opt_state, is_leaf=is_state)
+    names = [
+        f"{jax.tree_util.keystr(path) or '(the state itself)'}: {type(node).__name__}"
+        for path, node in nodes
+    ]
+    shown = ", ".join(names[:limit]) or "nothing"
+    return shown + (f", and {len(names) - limit} more" if len(names) > limit else "")
+
+
+# --------------------------------------------------------------------------------------------------
+# Merging what several states say about one parameter tree
+# --------------------------------------------------------------------------------------------------
+
+
+def is_masked(x: Any) -> bool:
+    """Whether ``x`` stands for parameters that ``optax.masked`` or ``optax.partition`` left out."""
+    return isinstance(x, optax.MaskedNode)
+
+
+def merge_into(
+    params: Params,
+    contributions: Sequence[Found[PyTree]],
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+) -> Params:
+    """Combines each parameter with the one contribution that covers it.
+
+    Args:
+      params: tree of parameters.
+      contributions: trees like ``params`` in which ``optax.MaskedNode`` stands for leaves, or
+        whole subtrees, that the contribution does not cover.
+      combine: ``(parameter, contribution) -> new parameter``.
+
+    Returns:
+      A tree like ``params``; leaves that no contribution covers are unchanged.
+
+    Raises:
+      ValueError: two contributions cover the same leaf, or one does not fit ``params``.
+    """
+    arrays = unboxed(params)
+    leaves_with_path, _ = jax.tree_util.tree_flatten_with_path(arrays)
+    merged = [leaf for _, leaf in leaves_with_path]
+    owners: dict[int, str] = {}
+    for path, tree in contributions:
+        for index, value in enumerate(_spread(tree, arrays, path)):
+            if value is _NOT_COVERED:
+                continue
+            if index in owners:
+                leaf = jax.tree_util.keystr(leaves_with_path[index][0]) or "(the only one)"
+                raise ValueError(
+                    f"Two prediction states cover the parameter {leaf}: those at opt_state"
+                    f"{owners[index]} and opt_state{path}. Predict each parameter once: remove one"
+                    " of the two wrappers, or pass only the part of the state that should count."
+                )
+            owners[index] = path
+            merged[index] = combine(merged[index], value)
+    # Unflattening into the caller's structure puts NNX variables back where they were.
+    return jax.tree.unflatten(jax.tree.structure(params), merged)
+
+
+_NOT_COVERED = object()
+
+
+def _spread(contribution: PyTree, params: Params, path: str) -> list[Any]:
+    """One entry for each leaf of ``params``: what is contributed to it, or ``_NOT_COVERED``."""
+    try:
+        return jax.tree.leaves(
+            jax.tree.map(
+                # A mask node may stand for a whole subtree of the parameters.
+                lambda c, p: jax.tree.map(lambda _: _NOT_COVERED, p) if is_masked(c) else c,
+                contribution,
+                params,
+                is_leaf=is_masked,
+            )
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The parameters do not have the tree structure that the state at opt_state{path} was"
+            f" made for: {error}"
+        ) from error
