@@ -6,6 +6,7 @@ for ours by type, so that users never have to know where it lies.
 """
 
 import dataclasses
+import enum
 import math
 import numbers
 from collections.abc import Callable, Sequence
@@ -20,75 +21,111 @@ import optax
 from xgrad_optax._typing import OptState, Params, PyTree
 
 StateT = TypeVar("StateT")
-ValueT = TypeVar("ValueT")
 
 
 # --------------------------------------------------------------------------------------------------
-# Hyperparameters: part of the tree structure when they are static, leaves when they are arrays
+# Hyperparameters: part of the tree structure where they are static, leaves where they are arrays
 # --------------------------------------------------------------------------------------------------
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class Static(Generic[ValueT]):
-    """A value that a state carries in its tree structure: no leaf, no bytes, no tracing."""
+@jax.tree_util.register_pytree_with_keys_class
+class Hyperparameters:
+    """Named values that travel in a state: numbers and functions cost nothing, arrays are leaves.
 
-    value: ValueT
+    Numbers, schedules and the like become part of the tree structure: no leaf, no bytes, no
+    tracing. Arrays (what ``optax.inject_hyperparams`` passes) stay leaves, so that their current
+    value travels with the state.
 
-
-def hyperparameter(value: Any) -> Any:
-    """Returns ``value`` in the form in which a state carries it.
-
-    Numbers and schedules become part of the tree structure, so they cost no memory. Arrays (what
-    ``optax.inject_hyperparams`` passes) stay leaves, so that their current value travels with the
-    state.
+    Args:
+      values: hashable values or arrays, by name.
     """
-    return value if isinstance(value, jax.Array | np.ndarray) else Static(value)
+
+    def __init__(self, **values: Any):
+        is_array = {name: isinstance(v, jax.Array | np.ndarray) for name, v in values.items()}
+        # What jit hashes and compares at each call: one plain tuple.
+        self._static = tuple((name, _ARRAY if is_array[name] else v) for name, v in values.items())
+        self._arrays = {name: v for name, v in values.items() if is_array[name]}
+
+    def __getitem__(self, name: str) -> Any:
+        return self.as_dict()[name]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All values by name."""
+        return {name: self._arrays.get(name, value) for name, value in self._static}
+
+    def with_own_arrays(self) -> "Hyperparameters":
+        """A copy of all arrays: a state may be donated, the caller's arrays must survive that."""
+        return jax.tree.map(lambda x: jnp.array(x, copy=True), self)
+
+    def refreshed(self, current: "Hyperparameters") -> "Hyperparameters":
+        """What the state holds after a call that was given the values in ``current``.
+
+        ``optax.inject_hyperparams`` rebuilds the transform at each call. Arrays are taken from this
+        call; functions are kept, since the structure of a state must never change and two schedules
+        built by the same code are different objects. Two different *numbers* are a mistake.
+
+        Raises:
+          ValueError: the state was made by a transform with other values.
+        """
+        if self._static != current._static:
+            self._refuse_other_values(current)
+        return self.tree_unflatten(self._static, current._arrays.values()).with_own_arrays()
+
+    def _refuse_other_values(self, current: "Hyperparameters") -> None:
+        if [name for name, _ in self._static] != [name for name, _ in current._static]:
+            raise ValueError(
+                "The optimizer state was made by a transform with another predictor: make a new"
+                " state with `tx.init(params)` and fill its `inner_state` field from the old one."
+            )
+        for (name, old), (_, new) in zip(self._static, current._static, strict=True):
+            if old != new and not (callable(old) and callable(new)):
+                raise ValueError(
+                    f"The optimizer state was made with {name} = {old}, but this transform has"
+                    f" {name} = {new}. To change a hyperparameter during training pass a schedule"
+                    " or use `optax.inject_hyperparams`; or make a new state with"
+                    " `tx.init(params)` and fill its `inner_state` field from the old one."
+                )
+
+    def tree_flatten_with_keys(self) -> tuple[Any, Any]:
+        """Arrays are children; the rest is structure."""
+        keys = [(jax.tree_util.DictKey(name), x) for name, x in self._arrays.items()]
+        return keys, self._static
+
+    def tree_flatten(self) -> tuple[Any, Any]:
+        """As :meth:`tree_flatten_with_keys`, for speed."""
+        return tuple(self._arrays.values()), self._static
+
+    @classmethod
+    def tree_unflatten(cls, static: Any, arrays: Any) -> "Hyperparameters":
+        """The inverse of :meth:`tree_flatten`."""
+        # Runs at each call of a jitted step, nearly always without arrays: no detours.
+        node = object.__new__(cls)
+        node._static = static
+        names = (name for name, value in static if value is _ARRAY)
+        node._arrays = dict(zip(names, arrays, strict=True)) if arrays else {}
+        return node
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Hyperparameters):
+            return NotImplemented
+        return self._static == other._static and self._arrays == other._arrays
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  (arrays cannot be hashed)
+
+    def __repr__(self) -> str:
+        return f"Hyperparameters({', '.join(f'{k}={v!r}' for k, v in self.as_dict().items())})"
 
 
-def value_of(stored: Any) -> Any:
-    """The inverse of :func:`hyperparameter`."""
-    return stored.value if isinstance(stored, Static) else stored
+class _Array(enum.Enum):
+    """Stands for an array among static values; survives pickling as the same object."""
+
+    ARRAY = "an array"
+
+    def __str__(self) -> str:
+        return self.value
 
 
-def own_copy(tree: PyTree) -> PyTree:
-    """Copies all leaves: a state may be donated, and the caller's arrays must survive that."""
-    return jax.tree.map(lambda x: jnp.array(x, copy=True), tree)
-
-
-def with_current_values(stored: PyTree, current: PyTree) -> PyTree:
-    """Returns ``stored`` with the array hyperparameters of ``current``.
-
-    ``optax.inject_hyperparams`` rebuilds the transform at each call. Arrays are taken from this
-    call; static parts are kept from the state, whose structure must never change: two schedules
-    built by the same code are different functions. Two different *numbers* are a mistake.
-    """
-    if jax.tree.structure(stored) == jax.tree.structure(current):
-        return own_copy(current)
-
-    def choose(old: Any, new: Any) -> Any:
-        if not isinstance(old, Static) and not isinstance(new, Static):
-            return own_copy(new)
-        old_value, new_value = value_of(old), value_of(new)
-        both_static = isinstance(old, Static) and isinstance(new, Static)
-        if both_static and (old == new or (callable(old_value) and callable(new_value))):
-            return old
-        raise ValueError(
-            f"The optimizer state was made with the hyperparameter {old_value!r}, but this"
-            f" transform has {new_value!r} in its place. Make a new state with `tx.init(params)`"
-            " (its `inner_state` field may be filled from the old one), or pass a schedule, or"
-            " use `optax.inject_hyperparams`, to change a hyperparameter during training."
-        )
-
-    try:
-        return jax.tree.map(choose, stored, current, is_leaf=lambda x: isinstance(x, Static))
-    except (TypeError, ValueError) as error:
-        if "hyperparameter" in str(error):
-            raise
-        raise ValueError(
-            "The optimizer state was made by a transform with another predictor: make a new state"
-            " with `tx.init(params)` and fill its `inner_state` field from the old one."
-        ) from error
+_ARRAY = _Array.ARRAY
 
 
 @jax.tree_util.register_dataclass
@@ -97,32 +134,33 @@ class Horizon:
     """How many steps ahead to predict: s, the one copy that update and prediction both read.
 
     Attributes:
-      s: a number or schedule (static) or a scalar array (a leaf).
-      count: number of updates so far, shape ``()``, int32; ``None`` unless ``s`` is a schedule.
+      hyperparameters: ``s``, a number, a schedule or a scalar array.
+      count: number of updates so far, shape ``()``, int32; ``None`` unless s is a schedule.
     """
 
-    s: Any
+    hyperparameters: Hyperparameters
     count: Any = None
 
     @classmethod
     def create(cls, s: Any) -> "Horizon":
         """Builds the horizon that a fresh state holds."""
-        return cls(own_copy(hyperparameter(s)), jnp.zeros([], jnp.int32) if callable(s) else None)
+        count = jnp.zeros([], jnp.int32) if callable(s) else None
+        return cls(Hyperparameters(s=s).with_own_arrays(), count)
 
     def value(self) -> Any:
         """The current s, a number or a scalar array."""
-        s = value_of(self.s)
+        s = self.hyperparameters["s"]
         return s(self.count) if callable(s) else s
 
     def is_zero(self) -> bool:
         """Whether s is known to be 0 before anything is computed."""
-        return isinstance(self.s, Static) and not callable(self.s.value) and self.s.value == 0
+        s = self.hyperparameters["s"]
+        return isinstance(s, float) and s == 0
 
     def advance(self, current_s: Any) -> "Horizon":
         """The horizon after one more update, with the s that this call was given."""
-        s = with_current_values(self.s, hyperparameter(current_s))
         count = self.count if self.count is None else optax.safe_increment(self.count)
-        return Horizon(s, count)
+        return Horizon(self.hyperparameters.refreshed(Hyperparameters(s=current_s)), count)
 
 
 def validate_horizon(s: Any) -> Any:

@@ -21,10 +21,8 @@ from xgrad_optax._state import (
     describe_states,
     find_states,
     merge_into,
-    own_copy,
     unboxed,
     validate_horizon,
-    with_current_values,
 )
 from xgrad_optax._typing import OptState, Params, Updates
 from xgrad_optax.predictors import FromMoments, Predictor, ZeroGradient, last_update
@@ -113,8 +111,9 @@ def with_weight_prediction(
 
     def init_fn(params: Params) -> OptState:
         inner_state = _init_inner(inner, predictor, params)
+        memory = predictor.init(params)
         return WeightPredictionState(
-            inner_state, predictor.init(params), own_copy(predictor), Horizon.create(s)
+            inner_state, memory, _refreshed(predictor, predictor), Horizon.create(s)
         )
 
     def update_fn(
@@ -128,7 +127,7 @@ def with_weight_prediction(
         return updates, WeightPredictionState(
             inner_state,
             predictor.observe(state.memory, updates),
-            with_current_values(state.predictor, predictor),
+            _refreshed(state.predictor, predictor),
             state.horizon.advance(s),
         )
 
@@ -143,7 +142,7 @@ def with_weight_prediction(
                 f" of its result. Got {describe_states(state)}."
             )
         predictor.check(state)
-        return WeightPredictionState(state, (), own_copy(predictor), Horizon.create(s))
+        return WeightPredictionState(state, (), _refreshed(predictor, predictor), Horizon.create(s))
 
     @functools.wraps(lookahead_params)
     def lookahead_fn(params: Params, opt_state: OptState) -> Params:
@@ -274,7 +273,10 @@ def xgrad(
     base_dtype = _checked_base_dtype(base_dtype)
 
     def init_fn(params: Params) -> OptState:
-        base = jax.tree.map(lambda p: p.astype(_base_dtype_of(p, base_dtype)), own_copy(params))
+        # A copy even where the dtype stays: parameters and state may both be donated.
+        base = jax.tree.map(
+            lambda p: jnp.array(p, dtype=_base_dtype_of(p, base_dtype), copy=True), params
+        )
         inner_state = _init_inner(inner, predictor, base)
         memory = () if predictor.transient else predictor.init(base)
         return XGradState(base, inner_state, memory, Horizon.create(s))
@@ -382,6 +384,17 @@ def _update_inner(
     # Optax relies on standard promotion; under a strict setting only our own code stays strict.
     with jax.numpy_dtype_promotion("standard"):
         return inner.update(grads, state, params, **extra_args)
+
+
+def _refreshed(stored: Predictor, current: Predictor) -> Predictor:
+    """The predictor as the state keeps it after a call that was given ``current``."""
+    if type(stored) is not type(current):
+        raise ValueError(
+            f"The optimizer state was made with another predictor ({type(stored).__name__}, not"
+            f" {type(current).__name__}): make a new state with `tx.init(params)` and fill its"
+            " `inner_state` field from the old one."
+        )
+    return type(stored)(stored.hyperparameters.refreshed(current.hyperparameters))
 
 
 # --------------------------------------------------------------------------------------------------

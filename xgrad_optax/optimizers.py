@@ -20,6 +20,20 @@ from xgrad_optax import predictors, transforms
 from xgrad_optax._typing import Params
 from xgrad_optax._wrapper import WeightPrediction, with_weight_prediction
 
+__all__ = [
+    "adabelief",
+    "adabound",
+    "adam",
+    "adam3",
+    "adamw",
+    "lion",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "sgdm",
+    "yogi",
+]
+
 ArrayLike = jax.typing.ArrayLike
 DTypeLike = jax.typing.DTypeLike
 ScalarOrSchedule = optax.ScalarOrSchedule

@@ -17,31 +17,34 @@ import optax
 
 from xgrad_optax import _moments
 from xgrad_optax._state import (
-    Static,
+    Hyperparameters,
     describe_states,
     find_states,
-    hyperparameter,
     is_masked,
     unboxed,
-    value_of,
 )
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
 
 
+@dataclasses.dataclass(frozen=True)
 class Predictor(abc.ABC):
     """Answers one question: how will the inner optimizer move the parameters next?
 
-    Subclasses are frozen dataclasses registered as pytrees (``jax.tree_util.register_dataclass``),
-    because a predictor travels in the optimizer state: its static parts belong to the tree
-    structure and only hyperparameters that are arrays are leaves. A predictor whose memory is empty
-    adds nothing to the inner optimizer's state.
+    A predictor travels in the optimizer state, so it is a pytree: whatever it needs to know is one
+    of its ``hyperparameters``, of which only arrays are leaves. (Subclasses are registered with JAX
+    by being defined.) If its memory is empty it adds nothing to the inner optimizer's state.
 
     Attributes:
+      hyperparameters: named numbers, schedules, arrays.
       transient: whether the memory holds nothing but the last update. The drop-in form, which
         predicts at the moment of the update, does not store such a memory.
     """
 
+    hyperparameters: Hyperparameters
     transient: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_dataclass(cls, data_fields=["hyperparameters"], meta_fields=[])
 
     def bind(self, inner: optax.GradientTransformationExtraArgs) -> "Predictor":
         """Returns the predictor for this inner transform; most need not know it."""
@@ -82,17 +85,14 @@ class Predictor(abc.ABC):
 # --------------------------------------------------------------------------------------------------
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
 class LastUpdate(Predictor):
     """See :func:`last_update`."""
 
     transient: ClassVar[bool] = True
-    dtype: Any
 
     def init(self, params: Params) -> PyTree:
         """Zeros: nothing has been observed."""
-        return optax.tree.zeros_like(params, dtype=value_of(self.dtype))
+        return optax.tree.zeros_like(params, dtype=self.hyperparameters["dtype"])
 
     def observe(self, memory: PyTree, updates: Updates) -> PyTree:
         """Keeps the update, in the memory's dtype."""
@@ -141,7 +141,7 @@ def last_update(dtype: jax.typing.DTypeLike | None = None) -> Predictor:
                 f"last_update(dtype=...) remembers updates, which need a floating-point or complex"
                 f" dtype, got {dtype}."
             )
-    return LastUpdate(Static(dtype))
+    return LastUpdate(Hyperparameters(dtype=dtype))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -177,16 +177,12 @@ class Coverage:
         return hash(Coverage)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
 class ZeroGradient(Predictor):
     """See :func:`zero_gradient`."""
 
-    inner: Any
-
     def bind(self, inner: optax.GradientTransformationExtraArgs) -> "ZeroGradient":
         """Remembers the transform that is to be rolled out."""
-        return ZeroGradient(Static(inner))
+        return ZeroGradient(Hyperparameters(inner=inner))
 
     def init(self, params: Params) -> PyTree:
         """Whether an update was made (bool, shape ``()``), and which parameters are covered."""
@@ -227,7 +223,7 @@ class ZeroGradient(Predictor):
     def _update(self, grads: Updates, state: OptState, params: Params) -> tuple[Updates, OptState]:
         try:
             with jax.numpy_dtype_promotion("standard"):
-                return self.inner.value.update(grads, state, params)
+                return self.hyperparameters["inner"].update(grads, state, params)
         except TypeError as error:
             raise ValueError(
                 "zero_gradient() does not fit this inner transform: its update cannot be called"
@@ -266,7 +262,7 @@ def zero_gradient() -> Predictor:
       Nesterov's method as a look-ahead along the momentum: Sutskever et al., 2013, eq. 3-4; here
       for any transform.
     """
-    return ZeroGradient(Static(None))
+    return ZeroGradient(Hyperparameters(inner=None))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -274,20 +270,12 @@ def zero_gradient() -> Predictor:
 # --------------------------------------------------------------------------------------------------
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
 class FromMoments(Predictor):
     """d_t = -γ r_t with the direction r_t read off the moments (:mod:`xgrad_optax._moments`).
 
-    Attributes:
-      family: which closed form (static).
-      learning_rate: γ, a number, a schedule or a scalar array.
-      hyperparameters: what the closed form needs besides the moments, by name.
+    Its hyperparameters are the closed form (``family``), ``learning_rate``, and what the closed
+    form needs besides the moments.
     """
-
-    family: Any
-    learning_rate: Any
-    hyperparameters: dict[str, Any]
 
     def check(self, inner_state: OptState) -> None:
         """There must be exactly one state with the moments, and a step count for a schedule."""
@@ -297,24 +285,29 @@ class FromMoments(Predictor):
     def predict(self, memory: PyTree, inner_state: OptState, params: Params, s: Any) -> Updates:
         """-s·γ·r_t."""
         del memory, params
-        moments = self._moments(inner_state)
-        hyperparameters = {name: value_of(h) for name, h in self.hyperparameters.items()}
-        direction = self.family.value.direction(moments, **hyperparameters)
+        family, moments = self._family, self._moments(inner_state)
+        extra = self.hyperparameters.as_dict()
+        del extra["family"], extra["learning_rate"]
+        direction = family.direction(moments, **extra)
         displacement = scaled(s, scaled(self._learning_rate(inner_state), direction, sign=-1))
-        if not self.family.value.counts_steps:
+        if not family.counts_steps:
             return displacement  # a momentum buffer starts at zero, so its direction does too
         started = moments.count > 0
         return jax.tree.map(lambda d: jnp.where(started, d, jnp.zeros_like(d)), displacement)
 
+    @property
+    def _family(self) -> _moments.Family:
+        return self.hyperparameters["family"]
+
     def _moments(self, inner_state: OptState) -> Any:
-        return self._the_only(inner_state, self.family.value.state_type)
+        return self._the_only(inner_state, self._family.state_type)
 
     def _learning_rate(self, inner_state: OptState) -> Any:
         """γ of the next step: Optax schedules are read at the number of steps done."""
-        learning_rate = value_of(self.learning_rate)
+        learning_rate = self.hyperparameters["learning_rate"]
         if not callable(learning_rate):
             return learning_rate
-        if self.family.value.counts_steps:
+        if self._family.counts_steps:
             return learning_rate(self._moments(inner_state).count)
         return learning_rate(self._the_only(inner_state, optax.ScaleByScheduleState).count)
 
@@ -322,7 +315,7 @@ class FromMoments(Predictor):
         found = find_states(inner_state, state_type)
         if len(found) != 1:
             raise ValueError(
-                f"The predictor for {self.family.value.name} does not fit the inner transform: it"
+                f"The predictor for {self._family.name} does not fit the inner transform: it"
                 f" needs exactly one {state_type.__name__} in the inner state, found {len(found)};"
                 f" the state holds {describe_states(inner_state)}. Use last_update() or"
                 " zero_gradient(), which fit every transform."
@@ -334,9 +327,7 @@ def _from_moments(
     family: _moments.Family, learning_rate: optax.ScalarOrSchedule, **hyperparameters: Any
 ) -> Predictor:
     return FromMoments(
-        Static(family),
-        hyperparameter(learning_rate),
-        {name: hyperparameter(value) for name, value in hyperparameters.items()},
+        Hyperparameters(family=family, learning_rate=learning_rate, **hyperparameters)
     )
 
 
