@@ -1,0 +1,50 @@
+"""Means over seeds, paired differences and their 95 % intervals."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean with its interval ``mean ± half_width``.
+
+    Attributes:
+        mean: the mean.
+        half_width: half the width of the 95 % interval, NaN for fewer than two values.
+    """
+
+    mean: float
+    half_width: float
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether there were enough values for an interval."""
+        return math.isfinite(self.half_width)
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside the interval; never for an undefined one."""
+        return abs(self.mean) > self.half_width
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """Returns the mean of independent values and its interval by Student's t."""
+    from scipy.special import stdtrit
+
+    values = np.asarray(values, float)
+    count = len(values)
+    if count < 2:
+        return Interval(float(values.mean()), math.nan)
+    quantile = stdtrit(count - 1, (1 + CONFIDENCE) / 2)
+    return Interval(float(values.mean()), float(quantile * values.std(ddof=1) / math.sqrt(count)))
+
+
+def paired_difference(
+    values: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray
+) -> Interval:
+    """Returns the mean of ``values - reference``, seed by seed, and its interval."""
+    return mean_interval(np.asarray(values, float) - np.asarray(reference, float))

@@ -1,0 +1,172 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import main
+from experiments.optimizers import OPTIMIZERS, horizon_label
+from experiments.results import create_run_folder
+from experiments.tasks import TASKS
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def comparisons(monkeypatch, tmp_path):
+    """The configurations that reach the comparison, which itself does not run."""
+    monkeypatch.chdir(tmp_path)
+    configurations = []
+
+    def compare(task, config, folder):
+        configurations.append(config)
+        return True
+
+    monkeypatch.setattr("experiments.compare.compare", compare)
+    return configurations
+
+
+def test_help_explains_every_option(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main(["compare", "--help"])
+    assert exit_info.value.code == 0
+    text = capsys.readouterr().out
+    options = "task optimizers horizons no-baselines seeds first-seed epochs learning-rates"
+    for option in [*options.split(), "target-loss", "output"]:
+        assert f"--{option} " in text
+
+
+def test_list_names_everything(capsys):
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    baselines = [name for family in OPTIMIZERS.values() for name in family.baselines]
+    for name in [*TASKS, *OPTIMIZERS, *baselines]:
+        assert re.search(rf"\b{name}\b", text)
+
+
+def test_help_lists_and_errors_do_not_wait_for_slow_imports():
+    code = (
+        "import sys, experiments.cli; experiments.cli.main(['list']);"
+        "experiments.cli.main(['compare', '--task', 'x']);"
+        "assert not {'jax', 'sklearn', 'matplotlib', 'rich', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "required: {compare,list}"),
+        ("train", "invalid choice: 'train' (choose from"),
+        ("compare --task mnist", f"unknown task 'mnist'; valid: {', '.join(TASKS)}"),
+        (
+            "compare --optimizers adam sgd",
+            f"unknown optimizer 'sgd'; valid: {', '.join(OPTIMIZERS)}",
+        ),
+        ("compare --horizons one", "--horizons: 'one' is not a number of steps, 0 or more"),
+        ("compare --horizons 1 -1", "--horizons: '-1' is not a number of steps, 0 or more"),
+        ("compare --horizons nan", "'nan' is not a number of steps, 0 or more"),
+        ("compare --horizons 1e999", "'1e999' is not a number of steps, 0 or more"),
+        ("compare --horizons", "--horizons: expected at least one argument"),
+        ("compare --seeds 0", "--seeds: '0' is not a whole number from 1 to 1000000"),
+        ("compare --seeds 2.5", "--seeds: '2.5' is not a whole number"),
+        ("compare --seeds 9999999999", "'9999999999' is not a whole number from 1"),
+        ("compare --first-seed -3", "--first-seed: '-3' is not a whole number from 0"),
+        ("compare --epochs many", "--epochs: 'many' is not a whole number"),
+        ("compare --target-loss 0", "--target-loss: '0' is not a number above 0"),
+        ("compare --learning-rates fast", "--learning-rates: 'fast' is not a number above 0"),
+        ("compare --learning-rates adam=", "--learning-rates: '' is not a number above 0"),
+        ("compare --learning-rates adam=-1", "'-1' is not a number above 0"),
+        ("compare --learning-rates 0.1 0.2", "'0.1' is not a name=number pair"),
+        ("compare --learning-rates adam=1 adam=2", "'adam' is given twice"),
+        (
+            "compare --optimizers adam sgdm --learning-rates rmsprop=1",
+            "unknown optimizer 'rmsprop'; valid: adam, sgdm",
+        ),
+        ("compare --optimiser adam", "unrecognized arguments: --optimiser"),
+        ("compare --epoch 3", "unrecognized arguments: --epoch"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_status_2(arguments, message, comparisons, capsys):
+    assert main(arguments.split()) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+    assert not comparisons
+    assert not list(Path().iterdir()), "nothing is created for a request that fails"
+
+
+def test_bad_input_of_the_real_process_has_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "experiments", "compare", "--optimizers", "adamx"]
+    process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: ")
+    assert process.stderr.count("\n") == 1
+
+
+def test_a_folder_with_results_is_refused_and_untouched(comparisons, capsys):
+    folder = Path("old")
+    folder.mkdir()
+    (folder / "runs.jsonl").write_text("precious\n")
+    assert main(["compare", "--output", "old"]) == 2
+    assert "folder 'old' is not empty" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["runs.jsonl"]
+    assert (folder / "runs.jsonl").read_text() == "precious\n"
+    assert not comparisons
+
+
+@pytest.mark.parametrize("output", ["file", "file/below"])
+def test_a_folder_that_cannot_be_written_is_refused(output, comparisons, capsys):
+    Path("file").write_text("precious\n")
+    assert main(["compare", "--output", output]) == 2
+    error = capsys.readouterr().err
+    assert f"cannot write to folder '{output}'" in error
+    assert error.count("\n") == 1
+    assert Path("file").read_text() == "precious\n"
+    assert not comparisons
+
+
+def test_default_folders_never_coincide(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    folders = {create_run_folder(None, "compare-digits") for _ in range(3)}
+    assert len(folders) == 3
+    for folder in folders:
+        assert re.fullmatch(r"compare-digits-\d{8}-\d{6}(-\d)?", folder.name)
+        assert folder.parent == Path("runs")
+
+
+def test_defaults_are_the_comparison_of_the_papers(comparisons):
+    assert main(["compare"]) == 0
+    (config,) = comparisons
+    assert config.task == "digits"
+    assert " ".join(config.learning_rates) == "sgdm rmsprop adam adamw adabelief adam3"
+    assert config.horizons == (0, 1, 2, 3)
+    assert config.seeds == tuple(range(8))
+    assert config.baselines
+    assert config.early_epoch < config.epochs
+
+
+def test_options_reach_the_comparison(comparisons):
+    arguments = (
+        "compare --optimizers adam sgdm adam --horizons -0 0.5 0 --seeds 2 --first-seed 7 "
+        "--epochs 3 --learning-rates sgdm=0.5 --target-loss 0.25 --no-baselines --output new"
+    )
+    assert main(arguments.split()) == 0
+    (config,) = comparisons
+    assert list(config.learning_rates) == ["adam", "sgdm"]
+    assert config.learning_rates["sgdm"] == 0.5
+    assert [horizon_label(horizon) for horizon in config.horizons] == ["s=0", "s=0.5"]
+    assert config.seeds == (7, 8)
+    assert config.epochs == config.early_epoch == 3
+    assert config.target_loss == 0.25
+    assert not config.baselines
+
+
+def test_one_learning_rate_goes_to_all(comparisons):
+    arguments = "compare --optimizers adam sgdm --learning-rates 1e-2"
+    assert main(arguments.split()) == 0
+    assert comparisons[0].learning_rates == {"adam": 0.01, "sgdm": 0.01}
+    assert "command line for adam, sgdm" in comparisons[0].learning_rate_origin
