@@ -224,7 +224,7 @@ class ZeroGradient(Predictor):
         try:
             with jax.numpy_dtype_promotion("standard"):
                 return self.hyperparameters["inner"].update(grads, state, params)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 "zero_gradient() does not fit this inner transform: its update cannot be called"
                 f" without extra arguments ({error}). Use last_update() instead."
