@@ -128,6 +128,12 @@ class _Array(enum.Enum):
 _ARRAY = _Array.ARRAY
 
 
+def scheduled(schedule: Callable[[Any], Any], count: Any) -> Any:
+    """The schedule's value at ``count``; Optax's schedules rely on standard promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        return schedule(count)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Horizon:
@@ -150,7 +156,7 @@ class Horizon:
     def value(self) -> Any:
         """The current s, a number or a scalar array."""
         s = self.hyperparameters["s"]
-        return s(self.count) if callable(s) else s
+        return scheduled(s, self.count) if callable(s) else s
 
     def is_zero(self) -> bool:
         """Whether s is known to be 0 before anything is computed."""

@@ -21,6 +21,7 @@ from xgrad_optax._state import (
     describe_states,
     find_states,
     is_masked,
+    scheduled,
     unboxed,
 )
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
@@ -308,8 +309,9 @@ class FromMoments(Predictor):
         if not callable(learning_rate):
             return learning_rate
         if self._family.counts_steps:
-            return learning_rate(self._moments(inner_state).count)
-        return learning_rate(self._the_only(inner_state, optax.ScaleByScheduleState).count)
+            return scheduled(learning_rate, self._moments(inner_state).count)
+        count = self._the_only(inner_state, optax.ScaleByScheduleState).count
+        return scheduled(learning_rate, count)
 
     def _the_only(self, inner_state: OptState, state_type: type) -> Any:
         found = find_states(inner_state, state_type)

@@ -1,0 +1,478 @@
+"""Whole trajectories against the NumPy references, in float64, in both forms."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import xgrad_optax
+from tests import reference
+from xgrad_optax import predictors, transforms, with_weight_prediction, xgrad
+
+STEPS = 48
+NETWORK = reference.TanhNetwork()
+
+
+@pytest.fixture(autouse=True)
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+# --------------------------------------------------------------------------------------------------
+# One row per optimizer
+# --------------------------------------------------------------------------------------------------
+
+# Optax's hyperparameters and moments -> the references'
+PAPER_NAMES = {
+    "b1": "β1",
+    "b2": "β2",
+    "decay": "ρ",
+    "eps": "ε",
+    "eps_in_sqrt": "ε_in_sqrt",
+    "eps_root": "ε_root",
+    "final_scale": "final_scale",
+    "gamma": "κ",
+    "momentum": "μ",
+    "threshold": "threshold",
+    "weight_decay": "λ",
+}
+OPTAX_FIELDS = {"m": "mu", "v": "nu", "s": "nu", "b": "trace"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One optimizer as this library, Optax and the papers write it.
+
+    Attributes:
+      γ: initial learning rate.
+      named: the optimizer with prediction.
+      namesake: the same without.
+      paper: its NumPy reference.
+      options: hyperparameters, far from the defaults so that each of them must arrive.
+      predictor: the closed form to wrap the namesake with, ``learning_rate -> predictor``.
+      fields: in which field of Optax's state each of the reference's moments is.
+    """
+
+    γ: float
+    named: Callable[..., xgrad_optax.WeightPrediction]
+    namesake: Callable[..., optax.GradientTransformation]
+    paper: type[reference.Optimizer]
+    options: dict[str, Any]
+    predictor: Callable[[Any], predictors.Predictor]
+    fields: Mapping[str, str] = dataclasses.field(default_factory=lambda: OPTAX_FIELDS)
+
+    def reference(self) -> reference.Optimizer:
+        return self.paper(**{PAPER_NAMES[name]: value for name, value in self.options.items()})
+
+    def moments(self, opt_state: Any) -> dict[str, Any]:
+        return {name: optax.tree.get(opt_state, self.fields[name]) for name in self.paper.moments}
+
+
+def sgd_with_coupled_decay(learning_rate, *, momentum, weight_decay):
+    sgd = optax.sgd(learning_rate, momentum=momentum)
+    return optax.chain(optax.add_decayed_weights(weight_decay), sgd)
+
+
+def rmsprop_predictor(learning_rate, **options):
+    del learning_rate  # it is in the update, or in the buffer, already
+    return predictors.rmsprop(**options)
+
+
+BETAS = {"b1": 0.8, "b2": 0.95}
+ADAM = {**BETAS, "eps": 1e-2, "eps_root": 1e-4}
+RADAM = {**ADAM, "threshold": 6.0}  # ρ_t passes it at step 7 of 48
+YOGI = {**BETAS, "eps": 1e-2}
+ADABOUND = {**BETAS, "eps": 1e-3, "final_scale": 3.0, "gamma": 0.05}  # both bounds get to act
+RMSPROP = {"decay": 0.95, "eps": 1e-3}
+RMSPROP_OUTSIDE = {**RMSPROP, "eps_in_sqrt": False}
+RMSPROP_MOMENTUM = {**RMSPROP, "momentum": 0.8}
+SGDM = {"momentum": 0.8}
+SGDM_DECAY = {**SGDM, "weight_decay": 0.1}
+TRACE = {"v": "trace"}
+
+ours, papers = xgrad_optax, reference
+CASES = {
+    "sgdm": Case(0.1, ours.sgdm, optax.sgd, papers.SGDM, SGDM, predictors.sgdm, TRACE),
+    "sgdm-decay": Case(
+        0.1, ours.sgdm, sgd_with_coupled_decay, papers.SGDM, SGDM_DECAY, predictors.sgdm, TRACE
+    ),
+    "rmsprop": Case(0.02, ours.rmsprop, optax.rmsprop, papers.RMSprop, RMSPROP, rmsprop_predictor),
+    "rmsprop-outside": Case(
+        0.02, ours.rmsprop, optax.rmsprop, papers.RMSprop, RMSPROP_OUTSIDE, rmsprop_predictor
+    ),
+    "rmsprop-momentum": Case(
+        0.02,
+        ours.rmsprop,
+        optax.rmsprop,
+        papers.RMSpropMomentum,
+        RMSPROP_MOMENTUM,
+        partial(rmsprop_predictor, momentum=0.8),
+    ),
+    "adam": Case(0.02, ours.adam, optax.adam, papers.Adam, ADAM, partial(predictors.adam, **ADAM)),
+    "adamw": Case(
+        0.02,
+        ours.adamw,
+        optax.adamw,
+        papers.AdamW,
+        {**ADAM, "weight_decay": 0.3},
+        partial(predictors.adam, **ADAM),
+    ),
+    "nadam": Case(
+        0.02, ours.nadam, optax.nadam, papers.NAdam, ADAM, partial(predictors.adam, **ADAM)
+    ),
+    "radam": Case(
+        0.02, ours.radam, optax.radam, papers.RAdam, RADAM, partial(predictors.radam, **RADAM)
+    ),
+    "yogi": Case(0.02, ours.yogi, optax.yogi, papers.Yogi, YOGI, partial(predictors.adam, **YOGI)),
+    "adabelief": Case(
+        0.02,
+        ours.adabelief,
+        optax.adabelief,
+        papers.AdaBelief,
+        ADAM,
+        partial(predictors.adabelief, **BETAS, eps=1e-2),
+    ),
+    "adam3": Case(
+        0.01,
+        ours.adam3,
+        transforms.adam3,
+        papers.AdaM3,
+        {**BETAS, "eps": 1e-4},
+        partial(predictors.adam3, **BETAS),
+    ),
+    "lion": Case(
+        0.01,
+        ours.lion,
+        optax.lion,
+        papers.Lion,
+        {**BETAS, "weight_decay": 0.3},
+        predictors.lion,
+    ),
+    "adabound": Case(
+        0.05,
+        ours.adabound,
+        transforms.adabound,
+        papers.AdaBound,
+        ADABOUND,
+        partial(predictors.adabound, **ADABOUND),
+    ),
+}
+
+
+# --------------------------------------------------------------------------------------------------
+# Learning rates: for Optax, and as a function of t for the reference
+# --------------------------------------------------------------------------------------------------
+
+DROPS = {17: 0.5, 34: 0.2}
+
+
+def constant(γ):
+    return γ, lambda t: γ
+
+
+def stepped(γ):
+    def γ_of(t):
+        return γ * np.prod([factor for start, factor in DROPS.items() if t >= start])
+
+    return optax.piecewise_constant_schedule(γ, DROPS), γ_of
+
+
+# --------------------------------------------------------------------------------------------------
+# Running and comparing
+# --------------------------------------------------------------------------------------------------
+
+
+def loss(params, x, y):
+    return 0.5 * jnp.mean((jnp.tanh(x @ params["W"].T) @ params["a"] - y) ** 2)
+
+
+gradient = jax.jit(jax.grad(loss))  # compiled once for all tests
+
+
+def explicit(prediction):
+    """The transform, and (θ, θ̂) as functions of what this form's train step holds: θ."""
+    lookahead_params, tx = prediction
+    return tx, lambda params, state: (params, lookahead_params(params, state))
+
+
+def drop_in(tx):
+    """The transform, and (θ, θ̂) as functions of what this form's train step holds: θ̂."""
+    return tx, lambda params, state: (xgrad_optax.base_params(params, state), params)
+
+
+def run(form, case):
+    """The trajectory of either form, row t as it stands after t updates."""
+    tx, points = form
+
+    def row(params, state):
+        return *points(params, state), case.moments(state)
+
+    @jax.jit
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        return params, state, row(params, state)
+
+    params = jax.tree.map(jnp.asarray, NETWORK.unflatten(NETWORK.θ))
+    state = tx.init(params)
+    rows = [row(params, state)]
+    for t in range(STEPS - 1):
+        _, θ_hat, _ = rows[-1]
+        grads = gradient(θ_hat, *NETWORK.minibatch(t))
+        params, state, new_row = step(params, state, grads)
+        rows.append(new_row)
+    θ, θ_hat, moments = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    return reference.Trajectory(
+        NETWORK.flatten(θ),
+        NETWORK.flatten(θ_hat),
+        {name: NETWORK.flatten(moment) for name, moment in moments.items()},
+    )
+
+
+def run_reference(optimizer, γ, s, predict=reference.closed_form):
+    expected = reference.algorithm_1(optimizer, NETWORK.gradient, NETWORK.θ, s, STEPS, γ, predict)
+    # Near a jump rounding errors could choose the side; no bound on the difference would hold.
+    assert optimizer.margin > 1e-8
+    return expected
+
+
+def differences(actual, expected):
+    """The largest difference anywhere on the trajectory, relative to the largest entry."""
+
+    def difference(a, b):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype == np.float64
+        return np.max(np.abs(a - b)) / np.max(np.abs(b))
+
+    return {
+        "θ": difference(actual.θ, expected.θ),
+        "θ_hat": difference(actual.θ_hat, expected.θ_hat),
+        **{m: difference(actual.moments[m], expected.moments[m]) for m in expected.moments},
+    }
+
+
+def assert_same(actual, expected):
+    found = differences(actual, expected)
+    assert all(difference <= 1e-12 for difference in found.values()), found  # NaN is refused too
+
+
+# --------------------------------------------------------------------------------------------------
+# The closed forms
+# --------------------------------------------------------------------------------------------------
+
+EACH_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+EACH_RATE = pytest.mark.parametrize("rate", [constant, stepped])
+EACH_S = pytest.mark.parametrize("s", [0, 0.5, 1, 2, 3], ids="s={}".format)
+
+
+def make_explicit(case, learning_rate, s):
+    return explicit(case.named(learning_rate, s=s, **case.options))
+
+
+def make_drop_in(case, learning_rate, s):
+    inner = case.namesake(learning_rate, **case.options)
+    return drop_in(xgrad(inner, s, predictor=case.predictor(learning_rate)))
+
+
+EACH_FORM = pytest.mark.parametrize(
+    "make", [make_explicit, make_drop_in], ids=["explicit", "drop-in"]
+)
+
+
+@EACH_CASE
+@EACH_RATE
+@EACH_S
+@EACH_FORM
+def test_closed_form_follows_the_paper(case, rate, s, make):
+    learning_rate, γ = rate(case.γ)
+    actual = run(make(case, learning_rate, s), case)
+    assert_same(actual, run_reference(case.reference(), γ, s))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "-" not in name])
+def test_defaults_are_those_of_the_reference(name):
+    case = CASES[name]
+    actual = run(explicit(case.named(case.γ)), case)  # s = 1 is a default too
+    assert_same(actual, run_reference(case.paper(), constant(case.γ)[1], s=1))
+
+
+@pytest.mark.parametrize("argument", ["learning_rate", "s"])
+def test_schedules_work_under_strict_promotion(argument):
+    schedule = optax.piecewise_constant_schedule(0.1, DROPS)
+    lookahead_params, tx = xgrad_optax.adam(**{"learning_rate": 0.1, argument: schedule})
+    params = jnp.ones(2)
+    lookahead_params(params, tx.init(params))
+
+
+@EACH_FORM
+def test_scheduled_horizon_is_read_at_the_number_of_updates(make):
+    case = CASES["adam"]
+
+    def horizon(t):
+        return 0.05 * t  # a float64; Optax's own schedules divide in float32
+
+    def predict(optimizer, θ, s, γ):
+        return reference.closed_form(optimizer, θ, s(optimizer.t), γ)
+
+    actual = run(make(case, case.γ, horizon), case)
+    assert_same(actual, run_reference(case.reference(), constant(case.γ)[1], horizon, predict))
+
+
+# --------------------------------------------------------------------------------------------------
+# Predictors that fit every optimizer
+# --------------------------------------------------------------------------------------------------
+
+
+def generic_explicit(inner, s, predictor):
+    return explicit(with_weight_prediction(inner, s, predictor=predictor))
+
+
+def generic_drop_in(inner, s, predictor):
+    return drop_in(xgrad(inner, s, predictor=predictor))
+
+
+EACH_GENERIC_FORM = pytest.mark.parametrize(
+    "make", [generic_explicit, generic_drop_in], ids=["explicit", "drop-in"]
+)
+SEVERAL = ("sgdm-decay", "rmsprop-momentum", "adamw", "radam", "adam3")
+SEVERAL_CASES = pytest.mark.parametrize("case", [CASES[name] for name in SEVERAL], ids=SEVERAL)
+
+
+@SEVERAL_CASES
+@pytest.mark.parametrize(
+    ("s", "predictor"),
+    [(2, None), (0.5, predictors.last_update())],
+    ids=["s=2-default", "s=0.5-last_update"],
+)
+@EACH_GENERIC_FORM
+def test_last_update_follows_the_reference(case, s, predictor, make):
+    learning_rate, γ = stepped(case.γ)
+    inner = case.namesake(learning_rate, **case.options)
+    actual = run(make(inner, s, predictor), case)
+    assert_same(actual, run_reference(case.reference(), γ, s, reference.last_update))
+
+
+@SEVERAL_CASES
+@pytest.mark.parametrize("s", [0.5, 2], ids="s={}".format)
+@EACH_GENERIC_FORM
+def test_zero_gradient_follows_the_reference(case, s, make):
+    learning_rate, γ = stepped(case.γ)
+    inner = case.namesake(learning_rate, **case.options)
+    actual = run(make(inner, s, predictors.zero_gradient()), case)
+    assert_same(actual, run_reference(case.reference(), γ, s, reference.zero_gradient))
+
+
+@pytest.mark.parametrize(
+    ("predictor", "predict"),
+    [
+        (CASES["adamw"].predictor(CASES["adamw"].γ), reference.closed_form),
+        (predictors.last_update(), reference.last_update),
+        (predictors.zero_gradient(), reference.zero_gradient),
+    ],
+    ids=["closed form", "last_update", "zero_gradient"],
+)
+@EACH_GENERIC_FORM
+def test_horizon_in_an_array_follows_the_reference(predictor, predict, make):
+    case = CASES["adamw"]
+    inner = case.namesake(case.γ, **case.options)
+    actual = run(make(inner, jnp.asarray(2.5), predictor), case)
+    assert_same(actual, run_reference(case.reference(), constant(case.γ)[1], 2.5, predict))
+
+
+# --------------------------------------------------------------------------------------------------
+# The references themselves, and that the comparison can fail
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("t", range(NETWORK.batches))
+def test_gradient_by_hand_is_that_of_jax(t):
+    θ = np.random.default_rng(t).normal(size=NETWORK.θ.shape)
+    by_jax = NETWORK.flatten(gradient(NETWORK.unflatten(θ), *NETWORK.minibatch(t)))
+    np.testing.assert_allclose(NETWORK.gradient(θ, t), by_jax, rtol=0, atol=1e-12)
+
+
+def test_zero_gradient_of_sgdm_is_nesterov():
+    # Optax's Nesterov holds the look-ahead points: x_t = θ_t - γ μ v_t = θ̂_{t+1}.
+    case = CASES["sgdm"]
+    nesterov = optax.sgd(case.γ, **case.options, nesterov=True)
+    actual = run((nesterov, lambda params, state: (params, params)), case)
+    γ = constant(case.γ)[1]
+    expected = run_reference(case.reference(), γ, 1, reference.zero_gradient)
+    assert_same(actual, expected._replace(θ=expected.θ_hat))
+
+
+def test_rollout_leaves_the_optimizer_alone():
+    optimizer = reference.Adam()
+    optimizer.step(np.ones(2), np.zeros(2), 0.1)
+    before = {name: np.copy(value) for name, value in vars(optimizer).items()}
+    reference.zero_gradient(optimizer, np.zeros(2), 2.5, lambda t: 0.1)
+    np.testing.assert_equal(vars(optimizer), before)
+
+
+def rate_of_the_step_before(optimizer, θ, s, γ):
+    return θ + s * optimizer.next_update(γ(optimizer.t - 1))
+
+
+def horizon_too_long(optimizer, θ, s, γ):
+    return reference.closed_form(optimizer, θ, s + 0.1, γ)
+
+
+def no_prediction(optimizer, θ, s, γ):
+    del optimizer, s, γ
+    return θ
+
+
+def no_bias_correction(optimizer, θ, s, γ):
+    optimizer.debiased = lambda moment, β: moment
+    θ_hat = reference.closed_form(optimizer, θ, s, γ)
+    del optimizer.debiased
+    return θ_hat
+
+
+def decay_predicted(optimizer, θ, s, γ):
+    return reference.closed_form(optimizer, θ, s, γ) - s * γ(optimizer.t) * optimizer.λ * θ
+
+
+DEBIASED = {"adam", "adamw", "nadam", "yogi", "adabelief", "adam3"}
+WRONG = {
+    horizon_too_long: set(CASES),
+    no_prediction: set(CASES),
+    rate_of_the_step_before: {name for name in CASES if "rmsprop" not in name},
+    no_bias_correction: DEBIASED,
+    decay_predicted: {"adamw", "lion"},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_comparison_tells_wrong_predictions_apart(name):
+    case = CASES[name]
+    learning_rate, γ = stepped(case.γ)
+    actual = run(make_explicit(case, learning_rate, s=1), case)
+    for wrong in (wrong for wrong, names in WRONG.items() if name in names):
+        expected = run_reference(case.reference(), γ, 1, wrong)
+        found = differences(actual, expected)
+        # Lion's θ moves by signs, which may all stay the same; θ̂ never does.
+        assert found["θ_hat"] > 1e-6, (wrong.__name__, found)
+        with pytest.raises(AssertionError):
+            assert_same(actual, expected)
+
+
+def test_comparison_tells_decay_at_the_prediction_apart():
+    case = CASES["sgdm-decay"]
+    γ = constant(case.γ)[1]
+    actual = run(make_explicit(case, case.γ, s=1), case)
+
+    def gradient_with_decay(θ_hat, t):
+        return NETWORK.gradient(θ_hat, t) + case.options["weight_decay"] * θ_hat
+
+    expected = reference.algorithm_1(
+        reference.SGDM(case.options["momentum"]), gradient_with_decay, NETWORK.θ, 1, STEPS, γ
+    )
+    assert differences(actual, expected)["θ_hat"] > 1e-6
