@@ -347,16 +347,17 @@ _NOT_COVERED = object()
 
 def _spread(contribution: PyTree, params: Params, path: str) -> list[Any]:
     """One entry for each leaf of ``params``: what is contributed to it, or ``_NOT_COVERED``."""
+
+    def align(c: Any, p: Any) -> Any:
+        if is_masked(c):  # may stand for a whole subtree of the parameters
+            return jax.tree.map(lambda _: _NOT_COVERED, p)
+        if c.shape != getattr(p, "shape", None):
+            where = f"a parameter of shape {p.shape}" if hasattr(p, "shape") else "several parameters"
+            raise ValueError(f"it has an array of shape {c.shape} in place of {where}.")
+        return c
+
     try:
-        return jax.tree.leaves(
-            jax.tree.map(
-                # A mask node may stand for a whole subtree of the parameters.
-                lambda c, p: jax.tree.map(lambda _: _NOT_COVERED, p) if is_masked(c) else c,
-                contribution,
-                params,
-                is_leaf=is_masked,
-            )
-        )
+        return jax.tree.leaves(jax.tree.map(align, contribution, params, is_leaf=is_masked))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"The parameters do not have the tree structure that the state at opt_state{path} was"

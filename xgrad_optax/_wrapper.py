@@ -360,7 +360,8 @@ def base_params(params: Params, opt_state: OptState) -> Params:
 def _init_inner(
     inner: optax.GradientTransformationExtraArgs, predictor: Predictor, params: Params
 ) -> OptState:
-    inner_state = inner.init(params)
+    with jax.numpy_dtype_promotion("standard"):
+        inner_state = inner.init(params)
     if accumulating := find_states(inner_state, _ACCUMULATOR_STATES):
         raise ValueError(
             f"The inner transform accumulates gradients ({type(accumulating[0].state).__name__} in"
