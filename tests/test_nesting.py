@@ -384,7 +384,7 @@ def test_flatten_around_prediction_is_refused(form, shape, tree):
     params = {"a": matrix, "b": jnp.ones(3)} if tree == "two_leaves" else matrix
     loop = FORMS[form](ROWS["adam"]).around(optax.flatten)
     _, state = loop.tx.update(params, loop.tx.init(params), params)
-    with pytest.raises(ValueError, match="an array of shape .* in place of"):
+    with pytest.raises(ValueError, match=r"an array of shape .* in place of"):
         loop.locate(params, state)
 
 
@@ -400,7 +400,7 @@ def test_closed_form_around_flatten_is_refused():
     """The moments are flat; what can be predicted is shown by test_prediction_around_flatten."""
     pair = with_weight_prediction(optax.flatten(optax.adam(0.1)), predictor=predictors.adam(0.1))
     params = small_params()
-    with pytest.raises(ValueError, match="an array of shape .* in place of"):
+    with pytest.raises(ValueError, match=r"an array of shape .* in place of"):
         pair.lookahead_params(params, pair.tx.init(params))
 
 

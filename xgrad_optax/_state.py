@@ -352,8 +352,8 @@ def _spread(contribution: PyTree, params: Params, path: str) -> list[Any]:
         if is_masked(c):  # may stand for a whole subtree of the parameters
             return jax.tree.map(lambda _: _NOT_COVERED, p)
         if c.shape != getattr(p, "shape", None):
-            where = f"a parameter of shape {p.shape}" if hasattr(p, "shape") else "several parameters"
-            raise ValueError(f"it has an array of shape {c.shape} in place of {where}.")
+            here = f"a parameter of shape {p.shape}" if hasattr(p, "shape") else "several of them"
+            raise ValueError(f"it has an array of shape {c.shape} in place of {here}.")
         return c
 
     try:

@@ -314,7 +314,10 @@ def xgrad(
         predicted = lookahead_params(
             next_base, WeightPredictionState(inner_state, memory, predictor, horizon)
         )
-        moves = jax.tree.map(lambda q, p: q.astype(p.dtype) - p, predicted, params)
+        # Subtract, then round: so θ̂ is missed by one unit in the last place at most.
+        moves = jax.tree.map(
+            lambda q, p: (q - p.astype(q.dtype)).astype(p.dtype), predicted, params
+        )
         return moves, new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

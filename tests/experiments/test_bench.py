@@ -1,0 +1,532 @@
+"""The benchmark end to end on a tiny model. Times are recorded here, never judged."""
+
+import dataclasses
+import json
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from run_files import read_meta, read_records
+from scipy import stats
+
+import experiments.bench.run
+from experiments.bench.config import BenchConfig, Group, with_plain
+from experiments.bench.exact import collectives, count_instructions, exact_figures
+from experiments.bench.floors import Sizes
+from experiments.bench.measure import measure
+from experiments.bench.report import caveats
+from experiments.bench.steps import draw_batch, make_problem, make_step, start, start_shapes
+from experiments.bench.summary import Extra
+from experiments.bench.units import format_bytes, format_count, format_extra, format_ratio
+from experiments.bench.variants import CONTROL, LEARNING_RATE, PLAIN, VARIANTS
+from experiments.bench.workloads import WORKLOADS, Workload
+from experiments.cli import main
+from experiments.optimizers import OPTIMIZERS, Recipe
+from experiments.statistics import Bounds, median_interval
+
+TINY = Workload(
+    summary="a network that compiles in no time",
+    model=Recipe("experiments.models:MLP", {"hidden": (8,), "outputs": 3}),
+    example=(4,),
+    labels=(),
+    classes=3,
+    batch_size=5,
+)
+PARAMETERS = 4 * 8 + 8 + 8 * 3 + 3
+PARAMS_BYTES = 4 * PARAMETERS
+FILES = {"report.md", "bars.png", "runs.jsonl", "meta.json"}
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(WORKLOADS, "tiny", TINY)
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench") / "run"
+    arguments = "bench --models tiny --optimizers adam --seconds 0.1 --compilations 2"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(WORKLOADS, "tiny", TINY)
+        assert main([*arguments.split(), "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(tiny_run):
+    return {record["variant"]: record for record in read_records(tiny_run)}
+
+
+def config(*variants, **changes):
+    settings = {
+        "models": ("tiny",),
+        "optimizers": ("adam",),
+        "variants": with_plain(*variants),
+        "batch_sizes": None,
+        "dtype": "float32",
+        "seconds": 0.01,
+        "compilations": 1,
+        "seed": 0,
+    }
+    return BenchConfig(**(settings | changes))
+
+
+def problem(dtype="float32"):
+    return make_problem(TINY, TINY.batch_size, dtype)
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def read_table(folder, heading):
+    section = (folder / "report.md").read_text().partition(f"\n### {heading}\n")[2]
+    rows = [line for line in re.split(r"\n##", section)[0].splitlines() if line.startswith("|")]
+    header, _, *cells = ([cell.strip() for cell in row[1:-1].split("|")] for row in rows)
+    return header, {row[0]: row[1:] for row in cells}
+
+
+# --------------------------------------------------------------------------------------------------
+# What a run leaves behind
+# --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_four_files_and_all_variants(tiny_run, records):
+    assert names(tiny_run) == FILES
+    assert (tiny_run / "bars.png").read_bytes().startswith(b"\x89PNG")
+    assert list(records) == list(VARIANTS)
+    for record in records.values():
+        assert (record["model"], record["optimizer"], record["batch_size"]) == ("tiny", "adam", 5)
+        assert record["parameters"] == PARAMETERS
+        assert record["params_bytes"] == PARAMS_BYTES
+        assert record["compilations"] == 1, "later steps never compile again"
+        assert record["timed"]["loss_is_finite"]
+        assert len(record["timed"]["compile_seconds"]) == 2
+    rounds = {len(record["timed"]["step_seconds"]) for record in records.values()}
+    assert len(rounds) == 1, "all variants run in all rounds"
+    assert rounds.pop() >= 10
+
+
+def test_meta_says_what_was_measured_and_on_what(tiny_run):
+    meta = read_meta(tiny_run)
+    assert meta["status"] == "complete"
+    assert meta["groups_finished"] == meta["groups_planned"] == 1
+    assert meta["configuration"]["variants"] == list(VARIANTS)
+    assert meta["device"]["platform"]
+    text = (tiny_run / "report.md").read_text()
+    for part in (meta["date"], meta["device"]["kind"], meta["versions"]["jax"]):
+        assert part in text
+    assert "random weights and are fed random data" in text
+
+
+def test_report_shows_the_exact_figures_of_the_records(tiny_run, records):
+    header, rows = read_table(tiny_run, "tiny adam batch 5: exact")
+    assert list(rows) == list(VARIANTS)
+    plain = records[PLAIN]
+    figures = {
+        "bytes accessed": lambda record: record["exact"]["bytes_accessed"],
+        "peak temporary": lambda record: record["exact"]["temporary"],
+        "state": lambda record: record["carried"],
+        "arguments": lambda record: record["exact"]["arguments"],
+        "outputs": lambda record: record["exact"]["outputs"],
+        "aliased": lambda record: record["exact"]["aliased"],
+    }
+    for name, cells in rows.items():
+        shown = dict(zip(header[1:], cells, strict=True))
+        for title, figure in figures.items():
+            value, reference = figure(records[name]), figure(plain)
+            if name != PLAIN:
+                assert_shows_extra(shown[title], value - reference, reference)
+            else:
+                assert shown[title] == shown_bytes(value)
+        assert shown["instructions"] == str(records[name]["exact"]["instructions"])
+        assert (shown["collectives"], shown["compilations"]) == ("none", "1")
+
+
+def assert_shows_extra(cell, difference, reference):
+    percent = f" ({100 * difference / reference:+.1f} %)" if difference and reference else ""
+    sign = "+" if difference > 0 else ""
+    assert cell == f"{sign}{shown_bytes(difference)}{percent}"
+
+
+def shown_bytes(number):
+    return f"{number} B" if abs(number) < 1000 else f"{number / 1000:.1f} kB"
+
+
+def test_report_shows_the_ratios_of_the_records(tiny_run, records):
+    _, rows = read_table(tiny_run, "tiny adam batch 5: timed")
+    assert list(rows) == [name for name in VARIANTS if name != PLAIN]
+    plain = records[PLAIN]["timed"]
+    for name, (step, compiling) in rows.items():
+        timed = records[name]["timed"]
+        ratios = np.sort(np.divide(timed["step_seconds"], plain["step_seconds"]))
+        # The number of ratios below the true median is binomial: the classical interval.
+        rank = int(stats.binom.ppf(0.025, len(ratios), 0.5))
+        low, high = ratios[rank - 1], ratios[-rank]
+        assert step == f"{np.median(ratios):.3f} [{low:.3f}, {high:.3f}]"
+        medians = [np.median(each["compile_seconds"]) for each in (timed, plain)]
+        assert compiling == f"{medians[0] / medians[1]:.2f}"
+
+
+def test_the_plain_step_again_has_the_plain_step_s_figures(records):
+    assert records[CONTROL]["exact"] == records[PLAIN]["exact"]
+    assert records[CONTROL]["carried"] == records[PLAIN]["carried"]
+
+
+def test_ctrl_c_keeps_the_finished_groups(monkeypatch, tmp_path, capsys):
+    finished = []
+
+    def interrupted(group, config):
+        if finished:
+            raise KeyboardInterrupt
+        finished.extend(measure(group, config))
+        return finished
+
+    monkeypatch.setattr(experiments.bench.run, "measure", interrupted)
+    options = "--optimizers sgdm adam --variants control --seconds 0.01 --compilations 1"
+    folder = tmp_path / "run"
+    assert main(["bench", "--models", "tiny", *options.split(), "--output", str(folder)]) == 130
+    assert names(folder) == FILES
+    assert {record["optimizer"] for record in read_records(folder)} == {"sgdm"}
+    meta = read_meta(folder)
+    assert (meta["status"], meta["groups_finished"]) == ("interrupted", 1)
+    assert "**Note:** interrupted, 1/2 groups" in (folder / "report.md").read_text()
+    assert "interrupted, 1/2 groups" in capsys.readouterr().out
+
+
+def test_ctrl_c_before_the_first_group_is_through(monkeypatch, tmp_path):
+    def interrupted(group, config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments.bench.run, "measure", interrupted)
+    folder = tmp_path / "run"
+    assert main(["bench", "--models", "tiny", "--output", str(folder)]) == 130
+    assert names(folder) == FILES - {"bars.png"}
+    assert read_records(folder) == []
+
+
+# --------------------------------------------------------------------------------------------------
+# Exact figures
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variant", "state"),
+    [
+        ("closed-form", 0),
+        ("last-update", PARAMS_BYTES),
+        ("last-update-bf16", PARAMS_BYTES // 2),
+        ("zero-gradient", 1),  # one boolean: whether there was an update
+        ("drop-in", PARAMS_BYTES),
+        ("nesterov", 0),
+        ("lookahead", PARAMS_BYTES + 4),
+    ],
+)
+def test_state_beyond_plain_optax(variant, state, records):
+    assert records[variant]["carried"] - records[PLAIN]["carried"] == state
+
+
+@pytest.mark.parametrize("variant", ["closed-form", "drop-in", "sam"])
+def test_two_compilations_have_the_same_exact_figures(variant):
+    method = VARIANTS[variant].build("sgdm")
+    arguments = (*start_shapes(problem(), method), problem().batch)
+    first, second = (
+        exact_figures(make_step(problem(), method).lower(*arguments).compile()) for _ in range(2)
+    )
+    assert first == second
+    assert first.instructions > 10
+    assert first.flops > 0
+
+
+def test_sam_computes_two_gradients_per_update_and_the_others_one(records):
+    plain = records[PLAIN]["exact"]["flops"]
+    assert records["sam"]["exact"]["flops"] > 1.4 * plain
+    assert records["closed-form"]["exact"]["flops"] < 1.4 * plain
+
+
+def test_donated_parameters_and_state_are_overwritten_by_all_variants(records):
+    for record in records.values():
+        assert record["exact"]["aliased"] >= record["carried"]
+
+
+def test_instructions_and_collectives_are_read_off_the_text():
+    hlo = """HloModule jit_step, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
+
+%fused (p.1: f32[2]) -> f32[2] {
+  %p.1 = f32[2]{0} parameter(0)
+  ROOT %add.2 = f32[2]{0} add(%p.1, %p.1), metadata={op_name="reduce-scatter(x)"}
+}
+
+ENTRY %main (x: f32[2]) -> (f32[2], f32[2]) {
+  %x = f32[2]{0} parameter(0), metadata={op_name="all-reduce(x)"}
+  %all-reduce.1 = (f32[2]{0}, f32[2]{0}) all-reduce(%x, %x), channel_id=1, to_apply=%add
+  %all-gather-start.1 = ((f32[1]{0}), f32[2]{0}) all-gather-start(%x), dimensions={0}
+  %all-gather-done.1 = f32[2]{0} all-gather-done(%all-gather-start.1)
+  ROOT %t = (f32[2]{0}, /*index=1*/f32[2]{0}) tuple(%x, %all-gather-done.1)
+}
+"""
+    opcodes = count_instructions(hlo)
+    assert opcodes == {
+        "parameter": 2,
+        "add": 1,
+        "all-reduce": 1,
+        "all-gather-start": 1,
+        "all-gather-done": 1,
+        "tuple": 1,
+    }
+    assert collectives(opcodes) == {"all-gather": 1, "all-reduce": 1}
+
+
+SIZES = {
+    "sgdm": Sizes(parameters=10, params=40, moments=40, has_momentum=True),
+    "rmsprop": Sizes(parameters=10, params=40, moments=40, has_momentum=False),
+    "adam": Sizes(parameters=10, params=40, moments=80, has_momentum=True),
+}
+
+
+@pytest.mark.parametrize(
+    ("variant", "optimizer", "traffic", "state"),
+    [
+        ("closed-form", "sgdm", 40 + 40 + 40, 0),  # read v, read θ, write θ̂
+        ("closed-form", "adam", 80 + 40 + 40, 0),  # read m and v, read θ, write θ̂
+        ("last-update", "adam", 40 + 40 + 40 + 40, 40),  # read and write u, read θ, write θ̂
+        ("last-update-bf16", "adam", 20 + 20 + 40 + 40, 20),
+        ("zero-gradient", "adam", 80 + 40 + 40, 0),
+        ("zero-gradient", "rmsprop", 0, 0),  # without a gradient nothing moves
+        ("drop-in", "adam", 40 + 40, 40),  # read and write θ
+        ("nesterov", "sgdm", 0, 0),
+        (CONTROL, "adam", 0, 0),
+    ],
+)
+def test_floors(variant, optimizer, traffic, state):
+    floor = VARIANTS[variant].floor
+    assert floor is not None
+    bounds = floor.of(SIZES[optimizer])
+    assert (bounds.traffic, bounds.state) == (traffic, state)
+
+
+def test_records_hold_the_floors_of_their_model(records):
+    floors = {name: record["floor"] for name, record in records.items()}
+    assert floors["closed-form"] == {"traffic": 4 * PARAMS_BYTES, "state": 0}
+    assert floors["last-update"] == {"traffic": 4 * PARAMS_BYTES, "state": PARAMS_BYTES}
+    assert floors["drop-in"] == {"traffic": 2 * PARAMS_BYTES, "state": PARAMS_BYTES}
+    assert floors["sam"] is floors["lookahead"] is floors["schedule-free"] is None
+
+
+# --------------------------------------------------------------------------------------------------
+# The steps are what they claim to be
+# --------------------------------------------------------------------------------------------------
+
+
+def params_after(method, steps=4):
+    """Runs a benchmark's step; returns what it carries as parameters."""
+    carried = start(method, problem().init(jax.random.key(0)))
+    step, batch = make_step(problem(), method), draw_batch(problem(), 0)
+    for _ in range(steps):
+        *carried, _ = step(*carried, batch)
+    return carried[0]
+
+
+def params_by_hand(update, steps=4):
+    """Runs ``params, state = update(gradient function, state, params)``."""
+    params, state = problem().init(jax.random.key(0)), None
+    batch = draw_batch(problem(), 0)
+    for _ in range(steps):
+        params, state = update(lambda point: jax.grad(problem().loss)(point, batch), state, params)
+    return params
+
+
+def assert_close(trees):
+    jax.tree.map(lambda *leaves: np.testing.assert_allclose(*leaves, rtol=1e-5), *trees)
+
+
+def test_plain_step_is_optax_alone():
+    tx = optax.adam(LEARNING_RATE)
+
+    def update(gradient, state, params):
+        updates, state = tx.update(gradient(params), state or tx.init(params))
+        return optax.apply_updates(params, updates), state
+
+    assert_close([params_after(VARIANTS[PLAIN].build("adam")), params_by_hand(update)])
+
+
+def test_sam_step_takes_its_gradient_uphill():
+    tx = optax.sgd(LEARNING_RATE, momentum=0.9)
+
+    def update(gradient, state, params):
+        ascent = gradient(params)
+        scale = 0.05 / optax.tree.norm(ascent)
+        uphill = jax.tree.map(lambda p, g: p + scale * g, params, ascent)
+        updates, state = tx.update(gradient(uphill), state or tx.init(params))
+        return optax.apply_updates(params, updates), state
+
+    assert_close([params_after(VARIANTS["sam"].build("sgdm")), params_by_hand(update)])
+
+
+def test_lookahead_step_carries_fast_and_slow_parameters():
+    carried = params_after(VARIANTS["lookahead"].build("sgdm"))
+    plain = params_after(VARIANTS[PLAIN].build("sgdm"))
+    assert_close([carried.fast, plain])  # no synchronisation yet: every fifth step
+    assert_close([carried.slow, problem().init(jax.random.key(0))])
+
+
+@pytest.mark.parametrize("variant", ["closed-form", "last-update", "zero-gradient"])
+def test_predicted_steps_start_like_the_plain_one_and_then_differ(variant):
+    method, plain = VARIANTS[variant].build("sgdm"), VARIANTS[PLAIN].build("sgdm")
+    assert_close([params_after(method, 1), params_after(plain, 1)])
+    gaps = jax.tree.map(
+        lambda a, b: jnp.abs(a - b).max(), params_after(method), params_after(plain)
+    )
+    assert max(jax.tree.leaves(gaps)) > 0
+
+
+def test_dtype_reaches_parameters_data_and_state():
+    method = VARIANTS["drop-in"].build("adam")
+    low = problem("bfloat16")
+    params, opt_state = start_shapes(low, method)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.bfloat16}
+    assert {leaf.dtype for leaf in jax.tree.leaves(opt_state) if leaf.ndim} == {jnp.bfloat16}
+    assert draw_batch(low, 0).inputs.dtype == jnp.bfloat16
+    *_, loss = jax.eval_shape(make_step(low, method), params, opt_state, low.batch)
+    assert loss.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_variants_that_do_not_exist_for_an_optimizer_are_left_out(name):
+    variants = config(*VARIANTS).variants_for(name)
+    assert ("closed-form" in variants) == (name != "rmsprop")
+    assert ("nesterov" in variants) == (name in ("sgdm", "adam", "adamw"))
+    assert {PLAIN, "last-update", "zero-gradient", "drop-in", "sam", "lookahead"} <= {*variants}
+    assert "last-update-bf16" not in config(*VARIANTS, dtype="bfloat16").variants_for(name)
+    for variant in variants:
+        params, opt_state = start_shapes(problem(), VARIANTS[variant].build(name))
+        assert jax.tree.leaves((params, opt_state))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("mlp", 3 * (2048 * 2048 + 2048)),
+        ("lenet", 62_006),  # LeCun's, with three input channels
+        ("lstm", 328_960),
+        ("vit", 112_650),
+        ("decoder", 116_032),
+        ("resnet50", 25_557_032),  # torchvision's
+        ("decoder-125m", 124_373_760),  # GPT-2's, with a vocabulary rounded up and fewer biases
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_models_have_the_size_and_dtype_they_claim(name, parameters, dtype):
+    model = make_problem(WORKLOADS[name], 2, dtype)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+    loss = jax.eval_shape(model.loss, params, model.batch)
+    assert (loss.shape, loss.dtype) == ((), dtype)
+
+
+def test_decoders_do_not_look_ahead():
+    workload = dataclasses.replace(WORKLOADS["decoder"], batch_size=1)
+    model, tokens = workload.model.build(), jnp.arange(16)[None]
+    params = model.init(jax.random.key(0), tokens)
+    changed = tokens.at[0, 10].set(200)
+    before, after = model.apply(params, tokens), model.apply(params, changed)
+    np.testing.assert_array_equal(before[0, :10], after[0, :10])
+    assert not np.allclose(before[0, 10:], after[0, 10:])
+
+
+# --------------------------------------------------------------------------------------------------
+# Notes and numbers
+# --------------------------------------------------------------------------------------------------
+
+
+def environment(dirty=False, load=0.1):
+    return {
+        "git": {"commit": "0" * 40, "dirty": dirty},
+        "device": {"cpu_cores": 2, "load_average": load},
+        "groups_finished": 1,
+        "groups_planned": 1,
+    }
+
+
+@pytest.fixture(scope="module")
+def plain_record():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(WORKLOADS, "tiny", TINY)
+        (record,) = measure(Group("tiny", "sgdm", 5), config())
+    return record
+
+
+def test_nothing_to_say_about_a_clean_tree_on_a_quiet_machine(plain_record):
+    assert list(caveats([plain_record], environment())) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "meta", "message"),
+    [
+        ({}, {"dirty": True}, "the working tree has changes that are in no commit."),
+        ({}, {"load": 1.5}, "the machine was busy at the start: load 1.5 on 2 cores."),
+        ({"compilations": 3}, {}, "plain of tiny sgdm batch 5 was compiled 3 times, not once."),
+        ({"finite": False}, {}, "the loss of plain of tiny sgdm batch 5 is no longer finite"),
+    ],
+)
+def test_what_spoils_the_figures_is_said(changes, meta, message, plain_record):
+    timed = dataclasses.replace(
+        plain_record.timed, loss_is_finite=changes.pop("finite", plain_record.timed.loss_is_finite)
+    )
+    record = dataclasses.replace(plain_record, timed=timed, **changes)
+    (note,) = caveats([record], environment(**meta))
+    assert note.startswith(message)
+
+
+def test_records_are_json(plain_record):
+    written = json.dumps(dataclasses.asdict(plain_record), allow_nan=False)
+    assert json.loads(written)["exact"]["collectives"] == {}
+
+
+@pytest.mark.parametrize(
+    ("write", "number", "text"),
+    [
+        (format_bytes, 0, "0 B"),
+        (format_bytes, 999, "999 B"),
+        (format_bytes, 1000, "1.0 kB"),
+        (format_bytes, 999_960, "1.0 MB"),
+        (format_bytes, -50_356_224, "-50.4 MB"),
+        (format_bytes, 9.8e15, "9800.0 TB"),
+        (format_count, 12_589_056, "12.6 M"),
+        (format_count, 7, "7"),
+    ],
+)
+def test_numbers_are_readable(write, number, text):
+    assert write(number) == text
+
+
+def test_extras_are_signed_and_put_in_proportion():
+    assert format_extra(Extra(3000, 2000), is_plain=False) == "+1.0 kB (+50.0 %)"
+    assert format_extra(Extra(1000, 2000), is_plain=False) == "-1.0 kB (-50.0 %)"
+    assert format_extra(Extra(2000, 2000), is_plain=False) == "0 B"
+    assert format_extra(Extra(5, 0), is_plain=False) == "+5 B"
+    assert format_extra(Extra(2000, 2000), is_plain=True) == "2.0 kB"
+
+
+def test_ratios_show_their_interval_if_they_have_one():
+    assert format_ratio(Bounds(1.04, 1.021, 1.0666)) == "1.040 [1.021, 1.067]"
+    assert format_ratio(Bounds(1.04, math.nan, math.nan)) == "1.040"
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(6, 0, 5), (10, 1, 8), (20, 5, 14)])
+def test_median_interval_by_order_statistics(count, low, high):
+    # Ranks from the tables for the sign test, for instance Conover, table A3.
+    values = np.random.default_rng(0).permutation(count).astype(float)
+    assert median_interval(values) == ((count - 1) / 2, low, high)
+
+
+def test_median_of_few_values_has_no_interval():
+    bounds = median_interval([3.0, 1.0, 2.0])
+    assert bounds.median == 2.0
+    assert math.isnan(bounds.low)
+    assert math.isnan(bounds.high)
