@@ -1,15 +1,26 @@
 """The command line: checks what was asked for before anything slow begins.
 
-JAX is imported only once a comparison starts, so help, lists and errors come at once.
+JAX is imported only once work starts, so help, lists and errors come at once.
 """
 
 import argparse
-import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from experiments.arguments import (
+    BAD_USAGE,
+    INTERRUPTED,
+    Commands,
+    Parser,
+    add_output,
+    count,
+    horizon,
+    one_of,
+    positive,
+    seed,
+)
+from experiments.bench.cli import add_bench, add_scale, list_bench
 from experiments.errors import UsageError, unknown_name
 from experiments.optimizers import OPTIMIZERS
 from experiments.results import create_run_folder
@@ -18,12 +29,6 @@ from experiments.tasks import TASKS, load_task
 if TYPE_CHECKING:
     from experiments.config import CompareConfig
     from experiments.tasks import Task
-
-_BAD_USAGE = 2
-_INTERRUPTED = 130  # what shells report after Ctrl-C: 128 + SIGINT
-
-_LARGEST_COUNT = 1_000_000  # more is a slip of the finger, and would first fill the memory
-_LARGEST_SEED = 2**31  # together with that many seeds still a 32-bit number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,33 +45,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.command(arguments)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
-        return _BAD_USAGE
+        return BAD_USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line each."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; '{self.prog} --help' explains")
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m experiments",
         description="Experiments with weight prediction for Optax optimizers.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True)
     _add_compare(commands)
-    listing = commands.add_parser("list", help="show the tasks, optimizers and baselines")
+    add_bench(commands)
+    add_scale(commands)
+    listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser
 
 
-def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
+def _add_compare(commands: "Commands[Parser]") -> None:
     parser = commands.add_parser(
         "compare",
         help="train optimizers with and without prediction on one task and compare them",
@@ -80,10 +80,10 @@ def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     parser.set_defaults(command=_compare)
     add = parser.add_argument
-    add("--task", type=_name("task", TASKS), default="digits", help="default: digits")
+    add("--task", type=one_of("task", TASKS), default="digits", help="default: digits")
     add(
         "--optimizers",
-        type=_name("optimizer", OPTIMIZERS),
+        type=one_of("optimizer", OPTIMIZERS),
         nargs="+",
         default=list(OPTIMIZERS),
         metavar="NAME",
@@ -91,7 +91,7 @@ def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     add(
         "--horizons",
-        type=_horizon,
+        type=horizon,
         nargs="+",
         default=[0.0, 1.0, 2.0, 3.0],
         metavar="S",
@@ -99,9 +99,9 @@ def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "differences are taken; default: 0 1 2 3",
     )
     add("--no-baselines", dest="baselines", action="store_false", help="leave the baselines out")
-    add("--seeds", type=_count, default=8, metavar="N", help="number of seeds; default: 8")
-    add("--first-seed", type=_seed, default=0, metavar="N", help="the lowest seed; default: 0")
-    add("--epochs", type=_count, metavar="N", help="default: the task's")
+    add("--seeds", type=count, default=8, metavar="N", help="number of seeds; default: 8")
+    add("--first-seed", type=seed, default=0, metavar="N", help="the lowest seed; default: 0")
+    add("--epochs", type=count, metavar="N", help="default: the task's")
     add(
         "--learning-rates",
         nargs="+",
@@ -109,54 +109,8 @@ def _add_compare(commands: "argparse._SubParsersAction[_Parser]") -> None:
         help="one number for all optimizers, or name=number pairs for some, as in "
         "'adam=1e-3 sgdm=0.1'; default: the task's",
     )
-    add("--target-loss", type=_positive, metavar="LOSS", help="default: the task's")
-    add("--output", type=Path, metavar="DIR", help="a new or empty folder; default: below runs/")
-
-
-def _name(kind: str, valid: Mapping[str, object]) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if text not in valid:
-            raise argparse.ArgumentTypeError(unknown_name(kind, text, valid))
-        return text
-
-    return check
-
-
-def _number(text: str, rule: str, holds: Callable[[float], bool]) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and holds(number)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {rule}")
-    return number
-
-
-def _horizon(text: str) -> float:
-    # "-0" is 0 and must not get a label of its own.
-    return abs(_number(text, "a number of steps, 0 or more", lambda number: number >= 0))
-
-
-def _positive(text: str) -> float:
-    return _number(text, "a number above 0", lambda number: number > 0)
-
-
-def _whole(text: str, least: int, most: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if not least <= number <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
-    return number
-
-
-def _count(text: str) -> int:
-    return _whole(text, 1, _LARGEST_COUNT)
-
-
-def _seed(text: str) -> int:
-    return _whole(text, 0, _LARGEST_SEED)
+    add("--target-loss", type=positive, metavar="LOSS", help="default: the task's")
+    add_output(parser)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -168,6 +122,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for name, family in OPTIMIZERS.items():
         beside = f"; baseline: {', '.join(family.baselines)}" if family.baselines else ""
         print(f"  {name:<10} {family.summary}{beside}")
+    list_bench()
     return 0
 
 
@@ -178,7 +133,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     from experiments.compare import compare
 
-    return 0 if compare(task, _config(arguments, rates, task), folder) else _INTERRUPTED
+    return 0 if compare(task, _config(arguments, rates, task), folder) else INTERRUPTED
 
 
 def _learning_rates(texts: Sequence[str] | None, optimizers: Sequence[str]) -> dict[str, float]:
@@ -206,7 +161,7 @@ def _learning_rates(texts: Sequence[str] | None, optimizers: Sequence[str]) -> d
 
 def _learning_rate(text: str) -> float:
     try:
-        return _positive(text)
+        return positive(text)
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"argument --learning-rates: {error}") from error
 

@@ -14,16 +14,16 @@ class Recipe:
     """A constructor named by its import path, so that listing names does not import JAX.
 
     Attributes:
-        constructor: ``"module:function"``; the learning rate is its first argument.
+        constructor: ``"module:function"``.
         arguments: keyword arguments it always gets.
     """
 
     constructor: str
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def build(self, learning_rate: float, **more: Any) -> Any:
-        """Imports the constructor and calls it."""
-        return pkgutil.resolve_name(self.constructor)(learning_rate, **self.arguments, **more)
+    def build(self, *leading: Any, **more: Any) -> Any:
+        """Imports the constructor and calls it; an optimizer's learning rate comes first."""
+        return pkgutil.resolve_name(self.constructor)(*leading, **self.arguments, **more)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,11 +135,12 @@ def gradient_rule(arm: Arm) -> GradientRule:
     """Builds an arm's optimizer. The arm ``s=0`` is Optax alone, not this library with s = 0."""
     family = OPTIMIZERS[arm.optimizer]
     if arm.horizon is None:
-        return _at_params(family.baselines[arm.label].build(arm.learning_rate))
+        return at_params(family.baselines[arm.label].build(arm.learning_rate))
     if arm.horizon == 0:
-        return _at_params(family.plain.build(arm.learning_rate))
+        return at_params(family.plain.build(arm.learning_rate))
     return GradientRule(*family.predicted.build(arm.learning_rate, s=arm.horizon))
 
 
-def _at_params(transform: "optax.GradientTransformation") -> GradientRule:
+def at_params(transform: "optax.GradientTransformation") -> GradientRule:
+    """Returns the rule of an ordinary optimizer: the gradient is taken at the parameters."""
     return GradientRule(lambda params, opt_state: params, transform)

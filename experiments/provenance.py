@@ -5,10 +5,14 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("xgrad_optax", "jax", "jaxlib", "optax", "flax", "numpy", "scipy", "scikit-learn")
+
+
+_BUSY = 0.5  # of the cores: other work that timings would show
 
 
 def describe_environment() -> dict[str, Any]:
@@ -19,6 +23,36 @@ def describe_environment() -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
         "device": _device(),
     }
+
+
+def describe_origin(meta: Mapping[str, Any]) -> str:
+    """Returns one sentence for a report: when, on what and with what the run was made."""
+    device, versions, git = meta["device"], meta["versions"], meta["git"]
+    commit = f", commit {git['commit'][:12]}" if git else ""
+    return (
+        f"{meta['date']}, {device['count']} x {device['kind']} ({device['platform']}), "
+        f"jax {versions['jax']}, optax {versions['optax']}, "
+        f"xgrad_optax {versions['xgrad_optax']}{commit}."
+    )
+
+
+def cautions(meta: Mapping[str, Any], timed: bool) -> list[str]:
+    """Returns what a reader should know: unsaved code, and of timings a busy machine."""
+    found = []
+    if meta["git"] and meta["git"]["dirty"]:
+        found.append("the working tree has changes that are in no commit.")
+    load, cores = meta["device"]["load_average"], meta["device"]["cpu_cores"]
+    if timed and load is not None and load > _BUSY * cores:
+        found.append(f"the machine was busy at the start: load {load:.1f} on {cores} cores.")
+    return found
+
+
+def _load_average() -> float | None:
+    """Returns how many processes ran in the last minute; None where the system does not say."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
 
 
 def _version(package: str) -> str | None:
@@ -37,6 +71,7 @@ def _device() -> dict[str, Any]:
         "kind": devices[0].device_kind,
         "count": len(devices),
         "cpu_cores": os.cpu_count(),
+        "load_average": _load_average(),
         "machine": platform.machine(),
     }
 

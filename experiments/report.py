@@ -1,10 +1,8 @@
 """The report of a comparison: a table on the terminal and ``report.md``."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -13,8 +11,8 @@ from experiments.config import CompareConfig
 from experiments.results import CURVES_FILE, META_FILE, RUNS_FILE
 from experiments.statistics import CONFIDENCE, Interval
 from experiments.summary import ArmSummary, Cell, Measure, Verdicts, is_better, tally
+from experiments.tables import TABLE_STYLE, markdown_table
 
-_TABLE_STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "pad_edge": False}
 _LEGEND = (
     f"mean ± {CONFIDENCE:.0%} interval over seeds; Δ: paired difference to s=0, "
     "* where its interval excludes zero"
@@ -78,7 +76,7 @@ def terminal_report(
 def _arms_table(
     rows: Sequence[ArmSummary], measures: Sequence[Measure], config: CompareConfig
 ) -> Table:
-    table = Table(title=f"{_heading(config)}\n{_LEGEND}", **_TABLE_STYLE)
+    table = Table(title=f"{_heading(config)}\n{_LEGEND}", **TABLE_STYLE)
     table.add_column("optimizer", style="bold")
     table.add_column("arm")
     for measure in measures:
@@ -105,7 +103,7 @@ def _terminal_cell(cell: Cell, measure: Measure) -> Text:
 
 
 def _tally_table(verdicts: Mapping[str, Sequence[Verdicts]], measures: Sequence[Measure]) -> Table:
-    table = Table(title="Optimizers clearly better / worse than their s=0", **_TABLE_STYLE)
+    table = Table(title="Optimizers clearly better / worse than their s=0", **TABLE_STYLE)
     table.add_column("arm")
     for measure in measures:
         table.add_column(measure.title, justify="right")
@@ -171,11 +169,11 @@ def _markdown_lines(
         yield f"\n![Training loss of every arm]({CURVES_FILE})"
         yield from _markdown_tally(rows, measures)
         yield "\n## Every arm\n"
-        yield from _markdown_table(_arms_header(measures), _arms_cells(rows, measures))
+        yield from markdown_table(_arms_header(measures), _arms_cells(rows, measures))
     yield "\n## How to read this\n"
     yield from _notes(config)
     yield "\n## Configuration\n"
-    yield from _markdown_table(["optimizer", "learning rate"], config.learning_rates.items())
+    yield from markdown_table(["optimizer", "learning rate"], config.learning_rates.items())
     yield f"\nLearning rates: {config.learning_rate_origin}."
     yield (
         f"Batch size {config.batch_size}; seeds {', '.join(map(str, config.seeds))}. "
@@ -189,7 +187,7 @@ def _markdown_tally(rows: Sequence[ArmSummary], measures: Sequence[Measure]) -> 
         return
     yield "\n## At a glance\n"
     yield "Number of optimizers clearly better / worse than their plain form `s=0`:\n"
-    yield from _markdown_table(
+    yield from markdown_table(
         ["arm", *(measure.title for measure in measures)],
         ([arm, *map(_format_verdicts, counts)] for arm, counts in verdicts.items()),
     )
@@ -209,13 +207,6 @@ def _arms_cells(rows: Sequence[ArmSummary], measures: Sequence[Measure]) -> Iter
             # A bare star would start emphasis.
             cells += [format_value(cell, measure), difference.replace("*", "\\*")]
         yield cells
-
-
-def _markdown_table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{' --- |' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(map(str, row))} |"
 
 
 def _notes(config: CompareConfig) -> Iterator[str]:

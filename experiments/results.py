@@ -1,18 +1,22 @@
 """The run folder: what a run leaves behind, written as soon as it is known."""
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
 import json
 import math
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UsageError
+from experiments.provenance import describe_environment
 
 if TYPE_CHECKING:
     import numpy as np
+    from _typeshed import DataclassInstance
 
     from experiments.config import CompareConfig
     from experiments.optimizers import Arm
@@ -149,14 +153,40 @@ def _new_folder(name: str) -> Path:
     return next(folder for folder in itertools.chain([stem], numbered) if not folder.exists())
 
 
-def append_records(folder: Path, records: Iterable[RunRecord]) -> None:
-    """Appends records to ``runs.jsonl``: a later interruption cannot lose them."""
+def append_records(folder: Path, records: Iterable["DataclassInstance"]) -> None:
+    """Appends dataclasses to ``runs.jsonl``: a later interruption cannot lose them."""
     lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) for record in records]
     with (folder / RUNS_FILE).open("a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 
-def write_meta(folder: Path, meta: dict[str, Any]) -> None:
-    """Writes ``meta.json``."""
+@contextlib.contextmanager
+def recorded(folder: Path, configuration: "DataclassInstance") -> Iterator[dict[str, Any]]:
+    """Keeps ``meta.json``: what is being run, and in the end how that went.
+
+    Ctrl-C ends the block but not the program, so that what is finished can be reported.
+
+    Args:
+        folder: the run's folder.
+        configuration: what was asked for.
+
+    Yields:
+        The contents of ``meta.json``, to add to; ``status`` is ``"running"``, and after the block
+        ``"complete"`` or ``"interrupted"``.
+    """
+    start = time.monotonic()
+    meta = {"status": "running", "configuration": dataclasses.asdict(configuration)}
+    meta |= describe_environment()
+    _write_meta(folder, meta)  # even a killed run says what it was
+    try:
+        yield meta
+        meta["status"] = "complete"
+    except KeyboardInterrupt:
+        meta["status"] = "interrupted"
+    meta["wall_seconds"] = round(time.monotonic() - start, 1)
+    _write_meta(folder, meta)
+
+
+def _write_meta(folder: Path, meta: dict[str, Any]) -> None:
     text = json.dumps(meta, indent=2, allow_nan=False)
     (folder / META_FILE).write_text(f"{text}\n", encoding="utf-8")

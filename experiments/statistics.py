@@ -1,4 +1,4 @@
-"""Means over seeds, paired differences and their 95 % intervals."""
+"""Means and medians, paired differences and their 95 % intervals."""
 
 import math
 from collections.abc import Sequence
@@ -48,3 +48,28 @@ def paired_difference(
 ) -> Interval:
     """Returns the mean of ``values - reference``, seed by seed, and its interval."""
     return mean_interval(np.asarray(values, float) - np.asarray(reference, float))
+
+
+class Bounds(NamedTuple):
+    """A median with its interval.
+
+    Attributes:
+        median: the median.
+        low: lower end of the 95 % interval, NaN for too few values.
+        high: upper end, likewise.
+    """
+
+    median: float
+    low: float
+    high: float
+
+
+def median_interval(values: Sequence[float] | np.ndarray) -> Bounds:
+    """Returns the median of independent values and its interval by order statistics.
+
+    The interval assumes nothing about the distribution; it needs six values.
+    """
+    from scipy.stats import quantile_test
+
+    interval = quantile_test(values, p=0.5).confidence_interval(CONFIDENCE)
+    return Bounds(float(np.median(values)), float(interval.low), float(interval.high))

@@ -1,6 +1,7 @@
 """The benchmark end to end on a tiny model. Times are recorded here, never judged."""
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -18,13 +19,15 @@ from experiments.bench.config import BenchConfig, Group, with_plain
 from experiments.bench.exact import collectives, count_instructions, exact_figures
 from experiments.bench.floors import Sizes
 from experiments.bench.measure import measure
+from experiments.bench.records import Timed
 from experiments.bench.report import caveats
 from experiments.bench.steps import draw_batch, make_problem, make_step, start, start_shapes
-from experiments.bench.summary import Extra
+from experiments.bench.summary import Extra, compare
 from experiments.bench.units import format_bytes, format_count, format_extra, format_ratio
 from experiments.bench.variants import CONTROL, LEARNING_RATE, PLAIN, VARIANTS
 from experiments.bench.workloads import WORKLOADS, Workload
 from experiments.cli import main
+from experiments.models import Decoder
 from experiments.optimizers import OPTIMIZERS, Recipe
 from experiments.statistics import Bounds, median_interval
 
@@ -49,7 +52,7 @@ def tiny(monkeypatch):
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench") / "run"
-    arguments = "bench --models tiny --optimizers adam --seconds 0.1 --compilations 2"
+    arguments = "bench --models tiny --optimizers adam --seconds 0.1 --compilations 1"
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(WORKLOADS, "tiny", TINY)
         assert main([*arguments.split(), "--output", str(folder)]) == 0
@@ -105,7 +108,7 @@ def test_a_run_leaves_four_files_and_all_variants(tiny_run, records):
         assert record["params_bytes"] == PARAMS_BYTES
         assert record["compilations"] == 1, "later steps never compile again"
         assert record["timed"]["loss_is_finite"]
-        assert len(record["timed"]["compile_seconds"]) == 2
+        assert len(record["timed"]["compile_seconds"]) == 1
     rounds = {len(record["timed"]["step_seconds"]) for record in records.values()}
     assert len(rounds) == 1, "all variants run in all rounds"
     assert rounds.pop() >= 10
@@ -249,8 +252,9 @@ def test_sam_computes_two_gradients_per_update_and_the_others_one(records):
 
 
 def test_donated_parameters_and_state_are_overwritten_by_all_variants(records):
+    scalars = 8  # a counter that the step does not need is not even passed
     for record in records.values():
-        assert record["exact"]["aliased"] >= record["carried"]
+        assert record["carried"] - scalars <= record["exact"]["aliased"] <= record["carried"]
 
 
 def test_instructions_and_collectives_are_read_off_the_text():
@@ -322,65 +326,75 @@ def test_records_hold_the_floors_of_their_model(records):
 # --------------------------------------------------------------------------------------------------
 
 
-def params_after(method, steps=4):
-    """Runs a benchmark's step; returns what it carries as parameters."""
-    carried = start(method, problem().init(jax.random.key(0)))
+STEPS = 4
+
+
+@functools.cache
+def params_after_each_step(variant, optimizer):
+    """Runs a benchmark's step; returns what it carries as parameters, from the start on."""
+    method = VARIANTS[variant].build(optimizer)
+    carried = start(method, first_params())
     step, batch = make_step(problem(), method), draw_batch(problem(), 0)
-    for _ in range(steps):
+    history = [jax.device_get(carried[0])]
+    for _ in range(STEPS):
         *carried, _ = step(*carried, batch)
-    return carried[0]
+        history.append(jax.device_get(carried[0]))
+    return history
 
 
-def params_by_hand(update, steps=4):
-    """Runs ``params, state = update(gradient function, state, params)``."""
-    params, state = problem().init(jax.random.key(0)), None
+@functools.cache
+def first_params():
+    return jax.jit(problem().init)(jax.random.key(0))
+
+
+def params_by_hand(tx, gradient_for_update):
+    """Trains with Optax as a user would; ``gradient_for_update(gradient function, params)``."""
     batch = draw_batch(problem(), 0)
-    for _ in range(steps):
-        params, state = update(lambda point: jax.grad(problem().loss)(point, batch), state, params)
+
+    @jax.jit
+    def step(params, state):
+        gradient = gradient_for_update(lambda p: jax.grad(problem().loss)(p, batch), params)
+        updates, state = tx.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params = first_params()
+    state = tx.init(params)
+    for _ in range(STEPS):
+        params, state = step(params, state)
     return params
 
 
-def assert_close(trees):
+def assert_close(*trees):
     jax.tree.map(lambda *leaves: np.testing.assert_allclose(*leaves, rtol=1e-5), *trees)
 
 
 def test_plain_step_is_optax_alone():
-    tx = optax.adam(LEARNING_RATE)
-
-    def update(gradient, state, params):
-        updates, state = tx.update(gradient(params), state or tx.init(params))
-        return optax.apply_updates(params, updates), state
-
-    assert_close([params_after(VARIANTS[PLAIN].build("adam")), params_by_hand(update)])
+    by_hand = params_by_hand(optax.adam(LEARNING_RATE), lambda gradient, params: gradient(params))
+    assert_close(params_after_each_step(PLAIN, "adam")[-1], by_hand)
 
 
 def test_sam_step_takes_its_gradient_uphill():
-    tx = optax.sgd(LEARNING_RATE, momentum=0.9)
-
-    def update(gradient, state, params):
+    def uphill(gradient, params):
         ascent = gradient(params)
         scale = 0.05 / optax.tree.norm(ascent)
-        uphill = jax.tree.map(lambda p, g: p + scale * g, params, ascent)
-        updates, state = tx.update(gradient(uphill), state or tx.init(params))
-        return optax.apply_updates(params, updates), state
+        return gradient(jax.tree.map(lambda p, g: p + scale * g, params, ascent))
 
-    assert_close([params_after(VARIANTS["sam"].build("sgdm")), params_by_hand(update)])
+    by_hand = params_by_hand(optax.sgd(LEARNING_RATE, momentum=0.9), uphill)
+    assert_close(params_after_each_step("sam", "sgdm")[-1], by_hand)
 
 
 def test_lookahead_step_carries_fast_and_slow_parameters():
-    carried = params_after(VARIANTS["lookahead"].build("sgdm"))
-    plain = params_after(VARIANTS[PLAIN].build("sgdm"))
-    assert_close([carried.fast, plain])  # no synchronisation yet: every fifth step
-    assert_close([carried.slow, problem().init(jax.random.key(0))])
+    carried = params_after_each_step("lookahead", "sgdm")
+    assert_close(carried[-1].fast, params_after_each_step(PLAIN, "sgdm")[-1])
+    assert_close(carried[-1].slow, carried[0].slow)  # they move every fifth step
 
 
 @pytest.mark.parametrize("variant", ["closed-form", "last-update", "zero-gradient"])
 def test_predicted_steps_start_like_the_plain_one_and_then_differ(variant):
-    method, plain = VARIANTS[variant].build("sgdm"), VARIANTS[PLAIN].build("sgdm")
-    assert_close([params_after(method, 1), params_after(plain, 1)])
-    gaps = jax.tree.map(
-        lambda a, b: jnp.abs(a - b).max(), params_after(method), params_after(plain)
-    )
+    predicted = params_after_each_step(variant, "sgdm")
+    plain = params_after_each_step(PLAIN, "sgdm")
+    assert_close(predicted[1], plain[1])
+    gaps = jax.tree.map(lambda a, b: np.abs(a - b).max(), predicted[-1], plain[-1])
     assert max(jax.tree.leaves(gaps)) > 0
 
 
@@ -388,8 +402,9 @@ def test_dtype_reaches_parameters_data_and_state():
     method = VARIANTS["drop-in"].build("adam")
     low = problem("bfloat16")
     params, opt_state = start_shapes(low, method)
-    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.bfloat16}
-    assert {leaf.dtype for leaf in jax.tree.leaves(opt_state) if leaf.ndim} == {jnp.bfloat16}
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
+    moments = [leaf for leaf in jax.tree.leaves(opt_state) if leaf.ndim]
+    assert {leaf.dtype for leaf in moments} == {jnp.dtype(jnp.bfloat16)}
     assert draw_batch(low, 0).inputs.dtype == jnp.bfloat16
     *_, loss = jax.eval_shape(make_step(low, method), params, opt_state, low.batch)
     assert loss.dtype == jnp.bfloat16
@@ -430,13 +445,28 @@ def test_models_have_the_size_and_dtype_they_claim(name, parameters, dtype):
 
 
 def test_decoders_do_not_look_ahead():
-    workload = dataclasses.replace(WORKLOADS["decoder"], batch_size=1)
-    model, tokens = workload.model.build(), jnp.arange(16)[None]
-    params = model.init(jax.random.key(0), tokens)
-    changed = tokens.at[0, 10].set(200)
-    before, after = model.apply(params, tokens), model.apply(params, changed)
-    np.testing.assert_array_equal(before[0, :10], after[0, :10])
-    assert not np.allclose(before[0, 10:], after[0, 10:])
+    decoder, tokens = Decoder(vocabulary=9, width=8, layers=1, heads=2), jnp.arange(6)[None]
+    params = jax.jit(decoder.init)(jax.random.key(0), tokens)
+    logits = jax.jit(decoder.apply)
+    before, after = logits(params, tokens), logits(params, tokens.at[0, 4].set(8))
+    np.testing.assert_array_equal(before[0, :4], after[0, :4])
+    assert not np.allclose(before[0, 4:], after[0, 4:])
+
+
+def test_a_loop_over_blocks_computes_what_blocks_one_by_one_do():
+    tokens = jnp.arange(6)[None]
+    one_by_one = Decoder(vocabulary=9, width=8, layers=2, heads=2)
+    params = jax.jit(one_by_one.init)(jax.random.key(0), tokens)
+    blocks = dict(params["params"]["TransformerStack_0"])
+    each = [blocks.pop(f"TransformerBlock_{number}") for number in range(2)]
+    blocks["ScanCheckpointTransformerBlock_0"] = jax.tree.map(lambda *b: jnp.stack(b), *each)
+    stacked = {"params": params["params"] | {"TransformerStack_0": blocks}}
+    loop = one_by_one.clone(unroll=1)
+    np.testing.assert_allclose(
+        jax.jit(loop.apply)(stacked, tokens),
+        jax.jit(one_by_one.apply)(params, tokens),
+        rtol=1e-4,
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -463,6 +493,18 @@ def plain_record():
 
 def test_nothing_to_say_about_a_clean_tree_on_a_quiet_machine(plain_record):
     assert list(caveats([plain_record], environment())) == []
+
+
+def test_ratios_are_taken_round_by_round_and_of_median_compile_times(plain_record):
+    def timed(variant, steps, compiling):
+        figures = Timed(compile_seconds=compiling, step_seconds=steps, loss_is_finite=True)
+        return dataclasses.replace(plain_record, variant=variant, timed=figures)
+
+    plain = timed(PLAIN, [1.0, 10.0, 100.0], [1.0, 9.0, 2.0])
+    slower = timed("drop-in", [1.1, 12.0, 130.0], [3.0, 4.0, 90.0])
+    ((_, comparison),) = compare([plain, slower]).values()
+    assert comparison.step_ratio.median == 1.2
+    assert comparison.compile_ratio == 2.0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""What commands share: a parser that fails in one line, and the types of arguments."""
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from experiments.errors import UsageError, unknown_name
+
+BAD_USAGE = 2
+INTERRUPTED = 130  # what shells report after Ctrl-C: 128 + SIGINT
+
+_LARGEST_COUNT = 1_000_000  # more is a slip of the finger, and would first fill the memory
+_LARGEST_SEED = 2**31  # together with that many seeds still a 32-bit number
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line each."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a ``UsageError`` instead of leaving the program."""
+        raise UsageError(f"{message}; '{self.prog} --help' explains")
+
+
+Commands = argparse._SubParsersAction
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Adds the option for the run folder."""
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="a new or empty folder; default: below runs/"
+    )
+
+
+def one_of(kind: str, valid: Mapping[str, object]) -> Callable[[str], str]:
+    """Returns the type of a name that must be among ``valid``."""
+
+    def check(text: str) -> str:
+        if text not in valid:
+            raise argparse.ArgumentTypeError(unknown_name(kind, text, valid))
+        return text
+
+    return check
+
+
+def horizon(text: str) -> float:
+    """A number of steps to predict ahead."""
+    # "-0" is 0 and must not get a label of its own.
+    return abs(_number(text, "a number of steps, 0 or more", lambda number: number >= 0))
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    return _number(text, "a number above 0", lambda number: number > 0)
+
+
+def count(text: str) -> int:
+    """A whole number of things, at least one."""
+    return _whole(text, 1, _LARGEST_COUNT)
+
+
+def seed(text: str) -> int:
+    """A seed."""
+    return _whole(text, 0, _LARGEST_SEED)
+
+
+def _number(text: str, rule: str, holds: Callable[[float], bool]) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and holds(number)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {rule}")
+    return number
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+    return number

@@ -1,0 +1,224 @@
+"""The commands ``bench`` and ``scale``; like all of the command line, without importing JAX."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from experiments.arguments import (
+    INTERRUPTED,
+    Commands,
+    Parser,
+    add_output,
+    count,
+    one_of,
+    positive,
+    seed,
+)
+from experiments.bench.config import (
+    DTYPES,
+    LAYOUTS,
+    PRESETS,
+    SIZES,
+    BenchConfig,
+    ScaleConfig,
+    with_plain,
+)
+from experiments.bench.variants import PREDICTED, VARIANTS
+from experiments.bench.workloads import WORKLOADS
+from experiments.optimizers import OPTIMIZERS
+from experiments.results import create_run_folder
+
+_MOST_DEVICES = 64
+
+Item = TypeVar("Item")
+
+
+def add_bench(commands: "Commands[Parser]") -> None:
+    """Adds the command ``bench``."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure what prediction costs beside plain Optax and its alternatives",
+        description=(
+            "Compiles and times train steps with random weights and data: plain Optax, weight "
+            "prediction in every form, and the alternatives, side by side in one process. Writes "
+            "report.md, bars.png, runs.jsonl and meta.json to a new folder. Ctrl-C keeps the "
+            "groups (model, optimizer, batch size) that have finished."
+        ),
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_bench)
+    add = parser.add_argument
+    presets = "; ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items())
+    add(
+        "--preset",
+        type=one_of("preset", PRESETS),
+        default="quick",
+        help=f"defaults of what follows; {presets}; default: quick",
+    )
+    add(
+        "--models",
+        type=one_of("model", WORKLOADS),
+        nargs="+",
+        metavar="NAME",
+        help=f"of {' '.join(WORKLOADS)}",
+    )
+    add(
+        "--optimizers",
+        type=one_of("optimizer", OPTIMIZERS),
+        nargs="+",
+        metavar="NAME",
+        help=f"of {' '.join(OPTIMIZERS)}",
+    )
+    _add_variants(parser, VARIANTS, tuple(VARIANTS))
+    add(
+        "--batch-sizes",
+        type=count,
+        nargs="+",
+        metavar="N",
+        help="examples per step, for every model; default: each model's own",
+    )
+    _add_dtype(parser)
+    add("--seconds", type=positive, help="how long the steps of each group are timed")
+    add("--compilations", type=count, metavar="N", help="how often each step is compiled")
+    add("--seed", type=seed, default=0, metavar="N", help="of weights, data and order; default: 0")
+    add_output(parser)
+
+
+def add_scale(commands: "Commands[Parser]") -> None:
+    """Adds the command ``scale``."""
+    parser = commands.add_parser(
+        "scale",
+        help="count what prediction adds to transformers of 1 M to 10 B parameters on many devices",
+        description=(
+            "Compiles, without running it or allocating anything, the train step of a decoder "
+            "transformer of each size on each mesh, and counts bytes and collective operations "
+            "with and without prediction; about ten minutes on two cores. Devices that the machine "
+            "lacks are virtual CPU devices. Writes report.md, runs.jsonl and meta.json to a new "
+            "folder. Ctrl-C keeps what has finished."
+        ),
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_scale)
+    add = parser.add_argument
+    add(
+        "--sizes",
+        type=one_of("size", SIZES),
+        nargs="+",
+        default=list(SIZES),
+        metavar="SIZE",
+        help=f"numbers of parameters; default: {' '.join(SIZES)}",
+    )
+    layouts = "; ".join(f"{name}: {summary}" for name, summary in LAYOUTS.items())
+    add(
+        "--layouts",
+        type=one_of("layout", LAYOUTS),
+        nargs="+",
+        default=list(LAYOUTS),
+        metavar="NAME",
+        help=f"{layouts}; default: {' '.join(LAYOUTS)}",
+    )
+    add(
+        "--devices",
+        type=_devices,
+        nargs="+",
+        default=[1, 2, 4, 8],
+        metavar="N",
+        help="powers of two; default: 1 2 4 8",
+    )
+    add(
+        "--optimizer",
+        type=one_of("optimizer", OPTIMIZERS),
+        default="adamw",
+        metavar="NAME",
+        help="default: adamw",
+    )
+    valid = {name: VARIANTS[name] for name in (*PREDICTED, "nesterov")}
+    _add_variants(parser, valid, ("closed-form", "last-update", "zero-gradient", "drop-in"))
+    _add_dtype(parser)
+    add_output(parser)
+
+
+def list_bench() -> None:
+    """Prints the models and variants that can be measured."""
+    print("models of bench:")
+    for name, workload in WORKLOADS.items():
+        print(f"  {name:<16} {workload.summary}")
+    print("variants of bench and scale:")
+    for name, variant in VARIANTS.items():
+        print(f"  {name:<16} {variant.summary}")
+
+
+def _add_variants(
+    parser: argparse.ArgumentParser, valid: Mapping[str, object], default: tuple[str, ...]
+) -> None:
+    parser.add_argument(
+        "--variants",
+        type=one_of("variant", valid),
+        nargs="+",
+        default=list(default),
+        metavar="NAME",
+        help=f"beside the plain step, of {' '.join(valid)}; default: "
+        f"{'all' if default == tuple(valid) else ' '.join(default)}",
+    )
+
+
+def _add_dtype(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype",
+        type=one_of("dtype", dict.fromkeys(DTYPES)),
+        default="float32",
+        metavar="NAME",
+        help=f"of parameters and activations, {' or '.join(DTYPES)}; default: float32",
+    )
+
+
+def _devices(text: str) -> int:
+    number = count(text)
+    if number > _MOST_DEVICES or number & (number - 1):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a power of two from 1 to {_MOST_DEVICES}"
+        )
+    return number
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    preset = PRESETS[arguments.preset]
+    sizes = arguments.batch_sizes
+    config = BenchConfig(
+        models=_once(arguments.models or preset.models),
+        optimizers=_once(arguments.optimizers or preset.optimizers),
+        variants=with_plain(*arguments.variants),
+        batch_sizes=sizes and _once(sizes),
+        dtype=arguments.dtype,
+        seconds=arguments.seconds or preset.seconds,
+        compilations=arguments.compilations or preset.compilations,
+        seed=arguments.seed,
+    )
+    folder = create_run_folder(arguments.output, "bench")
+
+    from experiments.bench.run import bench
+
+    return 0 if bench(config, folder) else INTERRUPTED
+
+
+def _scale(arguments: argparse.Namespace) -> int:
+    variants = with_plain(*arguments.variants)
+    config = ScaleConfig(
+        sizes=_once(arguments.sizes),
+        layouts=_once(arguments.layouts),
+        devices=_once(sorted(arguments.devices)),
+        optimizer=arguments.optimizer,
+        variants=tuple(
+            name for name in variants if VARIANTS[name].suits(arguments.optimizer, arguments.dtype)
+        ),
+        dtype=arguments.dtype,
+    )
+    folder = create_run_folder(arguments.output, "scale")
+
+    from experiments.bench.scale import scale
+
+    return 0 if scale(config, folder) else INTERRUPTED
+
+
+def _once(items: Iterable[Item]) -> tuple[Item, ...]:
+    return tuple(dict.fromkeys(items))

@@ -1,0 +1,304 @@
+"""The report of ``scale``: a table on the terminal and ``report.md``."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from experiments.bench.config import LAYOUTS, ScaleConfig
+from experiments.bench.records import ScaleRecord
+from experiments.bench.report import format_collectives
+from experiments.bench.units import format_bytes, format_count
+from experiments.bench.variants import HORIZON, PLAIN, VARIANTS
+from experiments.bench.workloads import BLOCKS
+from experiments.provenance import cautions, describe_origin
+from experiments.results import META_FILE, RUNS_FILE
+from experiments.runs import shortfall
+from experiments.tables import TABLE_STYLE, markdown_table
+
+
+class Addition(NamedTuple):
+    """What one variant adds to the plain step on the same mesh.
+
+    Attributes:
+        record: the variant.
+        plain: the plain step.
+    """
+
+    record: ScaleRecord
+    plain: ScaleRecord
+
+    @property
+    def traffic(self) -> int:
+        """Extra bytes accessed."""
+        return self.record.exact.bytes_accessed - self.plain.exact.bytes_accessed
+
+    @property
+    def traffic_per_parameter_byte(self) -> float:
+        """Extra bytes accessed per byte of parameters."""
+        return self.traffic / self.plain.params_bytes
+
+    @property
+    def traffic_share(self) -> float:
+        """Extra bytes accessed as a share of all that the plain step accesses."""
+        return self.traffic / self.plain.step_bytes
+
+    @property
+    def temporary_share(self) -> float:
+        """Extra peak temporary bytes as a share of the plain step's."""
+        return self.record.exact.temporary / self.plain.exact.temporary - 1
+
+    @property
+    def same_collectives(self) -> bool:
+        """Whether the collective operations are the plain step's."""
+        return self.record.exact.collectives == self.plain.exact.collectives
+
+
+def additions(records: Sequence[ScaleRecord]) -> list[Addition]:
+    """Returns every variant beside the plain step of its size and mesh."""
+    plain = {(record.size, record.mesh): record for record in records if record.variant == PLAIN}
+    return [
+        Addition(record, plain[record.size, record.mesh])
+        for record in records
+        if record.variant != PLAIN
+    ]
+
+
+class Glance(NamedTuple):
+    """One variant over all sizes and meshes.
+
+    Attributes:
+        variant: its name.
+        floor: least extra bytes accessed per byte of parameters, None where none is stated.
+        least: least extra bytes accessed per byte of parameters found.
+        most: the most of them.
+        share: the largest share of the plain step's bytes.
+        growth: by what factor the share grew most from the first size on the same mesh.
+        temporary: the largest extra of peak temporary bytes, as a share of the plain step's.
+        same_collectives: on how many meshes the collective operations are the plain step's.
+        shardings_kept: on how many meshes all shardings are kept.
+        programs: number of sizes and meshes.
+    """
+
+    variant: str
+    floor: float | None
+    least: float
+    most: float
+    share: float
+    growth: float
+    temporary: float
+    same_collectives: int
+    shardings_kept: int
+    programs: int
+
+
+def glance(records: Sequence[ScaleRecord]) -> list[Glance]:
+    """Returns one line for each variant."""
+    by_variant: dict[str, list[Addition]] = {}
+    for addition in additions(records):
+        by_variant.setdefault(addition.record.variant, []).append(addition)
+    return [_glance(variant, group) for variant, group in by_variant.items()]
+
+
+def _glance(variant: str, group: Sequence[Addition]) -> Glance:
+    densities = [addition.traffic_per_parameter_byte for addition in group]
+    floor, params_bytes = group[0].record.floor, group[0].record.params_bytes
+    return Glance(
+        variant,
+        floor=floor and floor.traffic / params_bytes,
+        least=min(densities),
+        most=max(densities),
+        share=max(addition.traffic_share for addition in group),
+        growth=_growth(group),
+        temporary=max(addition.temporary_share for addition in group),
+        same_collectives=sum(addition.same_collectives for addition in group),
+        shardings_kept=sum(addition.record.shardings_kept for addition in group),
+        programs=len(group),
+    )
+
+
+def _growth(group: Sequence[Addition]) -> float:
+    first: dict[str, float] = {}
+    for addition in group:
+        first.setdefault(addition.record.mesh, addition.traffic_share)
+    ratios = (
+        addition.traffic_share / first[addition.record.mesh]
+        for addition in group
+        if first[addition.record.mesh]
+    )
+    return max(ratios, default=1.0)
+
+
+_GLANCE_HEADER = (
+    "variant",
+    "extra bytes per byte of parameters",
+    "floor",
+    "largest share of the plain step's bytes",
+    "its largest growth with size",
+    "largest extra peak temporary",
+    "collectives as plain",
+    "shardings kept",
+)
+
+
+def _glance_cells(line: Glance) -> list[str]:
+    least, most = f"{line.least:.2f}", f"{line.most:.2f}"
+    return [
+        line.variant,
+        least if least == most else f"{least} to {most}",
+        "" if line.floor is None else f"{line.floor:.2f}",
+        _percent(line.share),
+        f"x {line.growth:.3f}",
+        _percent(line.temporary),
+        f"{line.same_collectives} of {line.programs}",
+        f"{line.shardings_kept} of {line.programs}",
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:+.2f} %"
+
+
+def terminal_report(records: Sequence[ScaleRecord]) -> RenderableType:
+    """Returns the tables for the terminal."""
+    overall = Table(title="What prediction adds, per device", **TABLE_STYLE)
+    for number, title in enumerate(_GLANCE_HEADER):
+        overall.add_column(title, justify="right" if number else "left")
+    for line in glance(records):
+        overall.add_row(*_glance_cells(line))
+    shares = Table(title="Extra bytes accessed, share of the plain step's", **TABLE_STYLE)
+    for number, title in enumerate(_by_mesh_header(records)):
+        shares.add_column(title, justify="right" if number else "left")
+    for row in _by_mesh(records, lambda addition: _percent(addition.traffic_share)):
+        shares.add_row(*row)
+    return Group(overall, shares)
+
+
+def _by_mesh_header(records: Sequence[ScaleRecord]) -> list[str]:
+    return ["size", "mesh", *dict.fromkeys(item.record.variant for item in additions(records))]
+
+
+def _by_mesh(
+    records: Sequence[ScaleRecord], cell: Callable[[Addition], str]
+) -> Iterator[list[str]]:
+    """Yields a row for each size and mesh, one cell for each variant."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for addition in additions(records):
+        place = (addition.record.size, addition.record.mesh)
+        rows.setdefault(place, list(place)).append(cell(addition))
+    yield from rows.values()
+
+
+def caveats(records: Sequence[ScaleRecord], meta: dict[str, Any]) -> Iterator[str]:
+    """Yields what a reader must know before the figures, one sentence each."""
+    if missing := shortfall("meshes", meta):
+        yield missing
+    yield from cautions(meta, timed=False)
+    for record in records:
+        if not record.shardings_kept:
+            yield f"{record.variant} at {record.size}, {record.mesh} does not keep its shardings."
+    for addition in additions(records):
+        if not addition.same_collectives:
+            yield (
+                f"{addition.record.variant} at {addition.record.size}, {addition.record.mesh} has "
+                f"{format_collectives(addition.record.exact.collectives)}; the plain step "
+                f"{format_collectives(addition.plain.exact.collectives)}."
+            )
+
+
+def markdown_report(
+    records: Sequence[ScaleRecord], config: ScaleConfig, meta: dict[str, Any]
+) -> str:
+    """Returns the text of ``report.md``.
+
+    Args:
+        records: what was counted.
+        config: what was asked for.
+        meta: the contents of ``meta.json``.
+
+    Returns:
+        Markdown.
+    """
+    return "\n".join(_markdown_lines(records, config, meta)) + "\n"
+
+
+def _markdown_lines(
+    records: Sequence[ScaleRecord], config: ScaleConfig, meta: dict[str, Any]
+) -> Iterator[str]:
+    yield "# What weight prediction adds at scale"
+    yield f"\n{describe_origin(meta)}"
+    yield from (f"\n**Note:** {text}" for text in caveats(records, meta))
+    yield (
+        "\nCounted, not timed: train steps of a decoder transformer, compiled for shapes alone. "
+        f"Nothing was allocated or run. Optimizer {config.optimizer}, horizon s = {HORIZON}, "
+        f"parameters and activations in {config.dtype}; all figures are those of one device."
+    )
+    if records:
+        yield "\n## At a glance\n"
+        yield from markdown_table(_GLANCE_HEADER, map(_glance_cells, glance(records)))
+        yield "\n## Extra bytes accessed as a share of the plain step's\n"
+        yield from _markdown_by_mesh(records, lambda addition: _percent(addition.traffic_share))
+        yield "\n## Extra bytes accessed per byte of parameters\n"
+        yield from _markdown_by_mesh(
+            records, lambda addition: f"{addition.traffic_per_parameter_byte:.2f}"
+        )
+        yield "\n## Extra peak temporary bytes as a share of the plain step's\n"
+        yield from _markdown_by_mesh(records, lambda addition: _percent(addition.temporary_share))
+        yield "\n## The plain step\n"
+        yield from _plain_table(records)
+    yield from _notes()
+
+
+def _markdown_by_mesh(
+    records: Sequence[ScaleRecord], cell: Callable[[Addition], str]
+) -> Iterator[str]:
+    return markdown_table(_by_mesh_header(records), _by_mesh(records, cell))
+
+
+def _plain_table(records: Sequence[ScaleRecord]) -> Iterator[str]:
+    header = ["size", "mesh", "parameters", "bytes of parameters", "bytes accessed"]
+    return markdown_table(
+        [*header, "peak temporary", "instructions", "collectives"],
+        (
+            [
+                record.size,
+                record.mesh,
+                format_count(record.parameters),
+                format_bytes(record.params_bytes),
+                format_bytes(record.step_bytes),
+                format_bytes(record.exact.temporary),
+                str(record.exact.instructions),
+                format_collectives(record.exact.collectives),
+            ]
+            for record in records
+            if record.variant == PLAIN
+        ),
+    )
+
+
+def _notes() -> Iterator[str]:
+    yield "\n## How to read this\n"
+    yield (
+        f"- The transformer has {BLOCKS} blocks at every size. Only its width grows, and with it "
+        "vocabulary, heads and tokens per step, so that a step does the same work for each "
+        "parameter: if the share of prediction grew with size, that would be its own doing."
+    )
+    yield (
+        "- Each device gets the same number of examples on every mesh. "
+        + " ".join(f"`{name}` is {summary}." for name, summary in LAYOUTS.items())
+    )
+    yield (
+        "- Bytes accessed come from XLA's cost model. It counts the body of a loop once; the plain "
+        "step's bytes are corrected by compiling it with two blocks in the body. Prediction is "
+        "outside of the loop, so its own bytes need no correction. Collectives are those in the "
+        "program's text: one inside the loop counts once."
+    )
+    yield (
+        "- Shardings are kept if parameters, optimizer state and the predicted parameters leave "
+        "the program sharded as they came, without being told to."
+    )
+    yield "- Floors: " + "; ".join(
+        f"`{name}`: {variant.floor.formula}" for name, variant in VARIANTS.items() if variant.floor
+    )
+    yield f"\nVersions, device, date and commit: `{META_FILE}`; every figure: `{RUNS_FILE}`."
