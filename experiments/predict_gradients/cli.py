@@ -53,20 +53,26 @@ def add_predict_gradients(commands: "Commands[Parser]") -> None:
     add("--plain-batch-sizes", type=count, nargs="+", metavar="N", help="default: the problem's")
     add("--batch-size", type=count, metavar="N", help="of the other arms, a multiple of 8")
     add("--learning-rate", type=positive, metavar="RATE", help="of all arms; default: tuned")
-    add("--label-noise", type=share, default=0.0, metavar="P", help="share of random labels")
-    add("--seconds", type=positive, help="of each arm's own clock, per seed")
+    add(
+        "--label-noise",
+        type=share,
+        default=0.0,
+        metavar="P",
+        help="chance that a training label is a random one, each time it is seen; default: 0",
+    )
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--seconds", type=positive, help="of each arm's own clock, per seed")
+    budget.add_argument(
+        "--gigaflops",
+        type=positive,
+        help="instead of seconds: operations of each arm, per seed; the same on every machine",
+    )
     add("--seeds", type=count, default=3, metavar="N", help="number of seeds; default: 3")
     add("--first-seed", type=seed, default=0, metavar="N", help="the lowest seed; default: 0")
     add("--fit-examples", type=count, metavar="N", help="what the predictor learns from")
     add("--rank", type=count, metavar="K", help="directions that the predictor keeps")
     add("--refit-interval", type=count, metavar="N", help="steps between fits")
     add("--target", type=positive, metavar="PERCENT", help="accuracy whose cost is reported")
-    add(
-        "--cost",
-        choices=["seconds", "flops"],
-        default="seconds",
-        help="what 'auto' weighs variance against; default: seconds",
-    )
     add("--data-dir", metavar="DIR", help="of TFDS data; default: TFDS_DATA_DIR, else TFDS's own")
     add_output(parser)
 
@@ -107,13 +113,13 @@ def _config(arguments: argparse.Namespace) -> PredictConfig:
         problem=arguments.problem,
         arms=_arms(arguments, defaults),
         seeds=tuple(range(arguments.first_seed, arguments.first_seed + arguments.seeds)),
-        seconds=arguments.seconds or defaults.seconds,
+        clock="gigaflops" if arguments.gigaflops else "seconds",
+        budget=arguments.gigaflops or arguments.seconds or defaults.seconds,
         label_noise=arguments.label_noise,
         fit_examples=fit_examples,
         rank=rank,
         refit_interval=arguments.refit_interval or defaults.refit_interval,
         target=arguments.target,
-        cost=arguments.cost,
     )
 
 

@@ -24,6 +24,8 @@ class ArmKind:
 
 PLAIN = "plain"
 
+Clock = Literal["seconds", "gigaflops"]
+
 ARMS: Mapping[str, ArmKind] = {
     PLAIN: ArmKind("the plain gradient, at each batch size", None),
     "predicted": ArmKind("a quarter true, three quarters predicted, as in the paper", 0.25, True),
@@ -63,26 +65,27 @@ class PredictConfig:
         problem: key into ``PROBLEMS``.
         arms: what is compared.
         seeds: of weights, batches and draws.
-        seconds: of each arm's own clock, per seed.
-        label_noise: share of the training labels that are replaced by random ones.
+        clock: what each arm is given the same amount of, and what ``"auto"`` weighs variance
+            against.
+        budget: how much of it, per seed.
+        label_noise: chance that a label is replaced by a random one, each time that it is seen.
         fit_examples: n of the predictor.
         rank: k of the predictor.
         refit_interval: steps between fits.
         target: validation accuracy in per cent whose cost is reported; None for the one that the
-            best plain arm has after 80 % of its time.
-        cost: what ``"auto"`` weighs variance against: ``"seconds"`` or ``"flops"``.
+            best plain arm has after 80 % of its budget.
     """
 
     problem: str
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
-    seconds: float
+    clock: Clock
+    budget: float
     label_noise: float
     fit_examples: int
     rank: int
     refit_interval: int
     target: float | None
-    cost: Literal["seconds", "flops"]
 
 
 # Name -> one line for `python -m experiments list`.

@@ -97,13 +97,16 @@ def load_problem(name: str) -> Problem:
     return _PROBLEMS[name]
 
 
-def with_label_noise(examples: Any, share: float, seed: int) -> Any:
-    """Replaces a share of the labels by random ones, the same at each call."""
+def with_label_noise(examples: Any, chance: float, key: jax.Array) -> Any:
+    """Replaces each label with this chance by a random one."""
+    if not chance:
+        return examples
     inputs, labels = examples
-    which, what = jax.random.split(jax.random.key(seed))
-    replaced = jax.random.bernoulli(which, share, labels.shape)
+    which, what = jax.random.split(key)
     random_labels = jax.random.randint(what, labels.shape, 0, CLASSES, labels.dtype)
-    return inputs, jnp.where(replaced, random_labels, labels)
+    return inputs, jnp.where(
+        jax.random.bernoulli(which, chance, labels.shape), random_labels, labels
+    )
 
 
 _PROBLEMS = {

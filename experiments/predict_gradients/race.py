@@ -13,8 +13,8 @@ import numpy as np
 import optax
 
 from experiments.data import Splits, number_of_examples, take
-from experiments.predict_gradients.config import ARMS, Arm, PredictConfig
-from experiments.predict_gradients.problems import Problem
+from experiments.predict_gradients.config import ARMS, Arm, Clock, PredictConfig
+from experiments.predict_gradients.problems import Problem, with_label_noise
 from xgrad_optax.control_variates import (
     HeadedParams,
     PredictedGradient,
@@ -74,9 +74,9 @@ class Costs:
     ratio_flops: float
     ratio_seconds: float
 
-    def ratio(self, by: str) -> float:
-        """C by ``"flops"`` or by ``"seconds"``; 1 for the plain gradient."""
-        ratio = self.ratio_flops if by == "flops" else self.ratio_seconds
+    def ratio(self, clock: Clock) -> float:
+        """Returns c by this clock; 1 for the plain gradient."""
+        ratio = self.ratio_seconds if clock == "seconds" else self.ratio_flops
         return 1.0 if math.isnan(ratio) else ratio
 
 
@@ -87,12 +87,13 @@ class Program:
         self.arm = arm
         self._config = config
         self.problem = problem
+        self.clock: Clock = config.clock
         self.predicts = ARMS[arm.kind].predicts
         self._transform = optax.adam(arm.learning_rate)
         # A first guess: measuring needs a gradient function, "auto" needs what is measured.
         gradient = self._make_gradient(cost_ratio=0.5)
         self.costs = self._measure_costs(gradient, train)
-        self.gradient = self._make_gradient(cost_ratio=max(self.costs.ratio(config.cost), 0.0))
+        self.gradient = self._make_gradient(cost_ratio=max(self.costs.ratio(config.clock), 0.0))
         self.call = jax.jit(self._steps, donate_argnums=0)
 
     def start(self, seed: int, train: Any) -> Any:
@@ -129,14 +130,22 @@ class Program:
         if self.predicts:
             state = jax.lax.cond(
                 due,
-                lambda: self.gradient.fit(params, state, _draw(fit_key, train, self._fit_size)),
+                lambda: self.gradient.fit(
+                    params, state, self._draw(fit_key, train, self._fit_size)
+                ),
                 lambda: state,
             )
         used = self.gradient.control_fraction(state)
-        batch = _draw(batch_key, train, self.arm.batch_size)
+        batch = self._draw(batch_key, train, self.arm.batch_size)
         (_, state), grads = self.gradient(params, state, batch)
         updates, opt_state = self._transform.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state, state, key), (used, due)
+
+    def _draw(self, key: jax.Array, examples: Any, size: int) -> Any:
+        """Draws with replacement, so that every row is an independent draw from the data."""
+        which, noise = jax.random.split(key)
+        indices = jax.random.randint(which, (size,), 0, number_of_examples(examples))
+        return with_label_noise(take(examples, indices), self._config.label_noise, noise)
 
     @property
     def _fit_size(self) -> int:
@@ -146,11 +155,11 @@ class Program:
         key = jax.random.key(0)
         params = self.problem.init(key, train[0])
         arguments = (params, gradient.init(params, key))
-        batch = _draw(key, train, self.arm.batch_size)
+        batch = self._draw(key, train, self.arm.batch_size)
         steps = {f: step_flops(gradient, f, *arguments, batch) for f in gradient.fractions}
         if not ARMS[self.arm.kind].control_fraction:
             return Costs(steps, 0.0, math.nan, math.nan)
-        fit_batch = _draw(key, train, self._fit_size) if self.predicts else None
+        fit_batch = self._draw(key, train, self._fit_size) if self.predicts else None
         fit = 0.0 if fit_batch is None else fit_flops(gradient, *arguments, fit_batch)
         ratio = measure_cost_ratio(gradient, *arguments, batch, fit_batch)
         return Costs(steps, fit, *ratio)
@@ -180,6 +189,11 @@ class Runner:
         self._steps += STEPS_PER_CALL
         self._fraction = float(fractions[-1])
 
+    @property
+    def clock(self) -> float:
+        """What the arm has used up, in the unit of the budget."""
+        return self.seconds if self.program.clock == "seconds" else self._flops / 1e9
+
     def checkpoint(self) -> None:
         """Evaluates, off the clock."""
         self.checkpoints.append(self._measured(self._fraction))
@@ -202,21 +216,21 @@ class Runner:
         )
 
 
-def race(programs: Sequence[Program], splits: Splits, seed: int, seconds: float) -> list[Runner]:
-    """Trains every arm for some seconds of its own clock; the one furthest behind goes next."""
+def race(programs: Sequence[Program], splits: Splits, seed: int, budget: float) -> list[Runner]:
+    """Trains every arm for the budget of its own clock; the one furthest behind goes next."""
     runners = [Runner(program, splits, seed) for program in programs]
     for runner in runners:
         # Compiles, and is thrown away: the first call must cost what the others do.
         jax.block_until_ready(
             runner.program.call(runner.program.start(seed, splits.train), splits.train)
         )
-    interval = seconds / CHECKPOINTS
+    interval = budget / CHECKPOINTS
     while True:
-        runner = min(runners, key=lambda runner: runner.seconds)
-        if runner.seconds >= seconds:
+        runner = min(runners, key=lambda runner: runner.clock)
+        if runner.clock >= budget:
             return runners
         runner.advance()
-        if runner.seconds >= interval * len(runner.checkpoints):
+        if runner.clock >= interval * len(runner.checkpoints):
             runner.checkpoint()
 
 
@@ -227,12 +241,6 @@ def _measure(program: Program, params: Any, examples: Any) -> Any:
 @functools.cache
 def _jitted_measure(problem: Problem) -> Callable[..., Any]:
     return jax.jit(problem.measure)
-
-
-def _draw(key: jax.Array, examples: Any, size: int) -> Any:
-    """Draws with replacement, so that every row is an independent draw from the data."""
-    indices = jax.random.randint(key, (size,), 0, number_of_examples(examples))
-    return take(examples, indices)
 
 
 def _zero(params: HeadedParams, batch: Any, weights: jax.Array) -> Any:

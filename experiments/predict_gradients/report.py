@@ -47,7 +47,7 @@ def _lines(
     yield f"# Gradient prediction on {config.problem}"
     yield ""
     yield (
-        f"Adam, {len(config.seeds)} seeds, {config.seconds:g} s of each arm's own clock "
+        f"Adam, {len(config.seeds)} seeds, {config.budget:g} {config.clock} of each arm's own clock "
         f"(compilation and evaluation not counted), {_noise(config)}. Arms of a seed take turns, "
         "so that all see the same machine. Learning rates per arm, see the table."
     )
@@ -79,7 +79,7 @@ def _lines(
 
 def _noise(config: PredictConfig) -> str:
     share = config.label_noise
-    return f"{share:.0%} of the training labels replaced" if share else "clean labels"
+    return f"{share:.0%} of the training labels random, anew each time" if share else "clean labels"
 
 
 def _header(target: float) -> list[str]:
@@ -164,6 +164,6 @@ def _notes(config: PredictConfig) -> Iterator[str]:
     yield ""
     yield (
         f"Predictor: neural tangent kernel, {config.fit_examples} examples, rank {config.rank}, "
-        f"refitted every {config.refit_interval} steps. `auto` weighs variance against cost in "
-        f"{config.cost}. Raw numbers: {RUNS_FILE}, {META_FILE}."
+        f"refitted every {config.refit_interval} steps. `auto` weighs variance against "
+        f"{config.clock}. Raw numbers: {RUNS_FILE}, {META_FILE}."
     )

@@ -3,10 +3,9 @@
 import functools
 from pathlib import Path
 
-from experiments.data import Splits
 from experiments.predict_gradients.config import PredictConfig
 from experiments.predict_gradients.plots import plot_curves
-from experiments.predict_gradients.problems import load_problem, with_label_noise
+from experiments.predict_gradients.problems import load_problem
 from experiments.predict_gradients.race import Program, race
 from experiments.predict_gradients.records import PredictRecord, make_record
 from experiments.predict_gradients.report import markdown_report, terminal_report
@@ -28,15 +27,13 @@ def predict_gradients(config: PredictConfig, data_dir: str | None, folder: Path)
     problem = load_problem(config.problem)
     splits = problem.load(data_dir)  # before anything is on record: data may be missing
 
-    @functools.cache
-    def prepared() -> tuple[Splits, list[Program]]:
-        train = with_label_noise(splits.train, config.label_noise, seed=0)
-        programs = [Program(problem, arm, config, train) for arm in config.arms]
-        return splits._replace(train=train), programs
+    @functools.cache  # once, and not before the run is on record
+    def programs() -> list[Program]:
+        return [Program(problem, arm, config, splits.train) for arm in config.arms]
 
     def run_seed(seed: int) -> list[PredictRecord]:
-        data, programs = prepared()
-        return [make_record(runner, seed) for runner in race(programs, data, seed, config.seconds)]
+        runners = race(programs(), splits, seed, config.budget)
+        return [make_record(runner, seed) for runner in runners]
 
     records, meta = run_all(
         config.seeds,

@@ -9,7 +9,7 @@ from experiments.predict_gradients.config import PLAIN
 from experiments.predict_gradients.records import PredictRecord
 from experiments.statistics import Interval, mean_interval, paired_difference
 
-# Of the best plain arm's time: where the target accuracy is read.
+# Of the best plain arm's budget: where the target accuracy is read.
 _TARGET_AT = 0.8
 
 
@@ -33,11 +33,11 @@ class ArmSummary(NamedTuple):
     Attributes:
         records: one per seed.
         is_reference: whether it is the best plain arm.
-        at_equal_time: validation accuracy when every clock has run out.
+        at_equal_time: validation accuracy at the longest time that all arms trained.
         time_difference: its paired difference to the best plain arm.
         at_equal_flops: validation accuracy at the largest number of operations that all arms made.
         flops_difference: its paired difference.
-        loss_difference: paired difference of the validation loss at equal time.
+        loss_difference: paired difference of the validation loss when the budget is used up.
         seconds_to_target: own clock at the target accuracy.
         flops_to_target: operations at the target accuracy.
         test_accuracy: after the last step.
@@ -69,28 +69,30 @@ def by_arm(records: Sequence[PredictRecord]) -> dict[str, list[PredictRecord]]:
 
 
 def best_plain(records: Sequence[PredictRecord]) -> str:
-    """The plain arm with the highest mean validation accuracy when time is up."""
+    """The plain arm with the highest mean validation accuracy when its budget is used up."""
     arms = {name: runs for name, runs in by_arm(records).items() if runs[0].kind == PLAIN}
     return max(arms, key=lambda name: float(np.mean([run.accuracy[-1] for run in arms[name]])))
 
 
 def target_accuracy(records: Sequence[PredictRecord], given: float | None) -> float:
-    """The target: as given, or what the best plain arm has after 80 % of its time."""
+    """The target: as given, or what the best plain arm has after 80 % of its budget."""
     if given is not None:
         return given
     runs = by_arm(records)[best_plain(records)]
-    return float(np.mean([_at(run.seconds, run, _TARGET_AT * run.seconds[-1]) for run in runs]))
+    return float(np.mean([_at(run.flops, run, _TARGET_AT * run.flops[-1]) for run in runs]))
 
 
 def summarize(records: Sequence[PredictRecord], target: float) -> list[ArmSummary]:
     """Returns one summary for each arm, in the order in which they ran."""
     reference, arms = best_plain(records), by_arm(records)
-    shared = min(run.flops[-1] for run in records)
+    shared_flops = min(run.flops[-1] for run in records)
+    shared_seconds = min(run.seconds[-1] for run in records)
 
-    def accuracies(name: str, flops: float | None) -> list[float]:
-        return [
-            run.accuracy[-1] if flops is None else _at(run.flops, run, flops) for run in arms[name]
-        ]
+    def by_time(name: str) -> list[float]:
+        return [_at(run.seconds, run, shared_seconds) for run in arms[name]]
+
+    def by_flops(name: str) -> list[float]:
+        return [_at(run.flops, run, shared_flops) for run in arms[name]]
 
     def losses(name: str) -> list[float]:
         return [np.nan if run.loss[-1] is None else run.loss[-1] for run in arms[name]]
@@ -99,12 +101,10 @@ def summarize(records: Sequence[PredictRecord], target: float) -> list[ArmSummar
         ArmSummary(
             records=runs,
             is_reference=name == reference,
-            at_equal_time=mean_interval(accuracies(name, None)),
-            time_difference=paired_difference(accuracies(name, None), accuracies(reference, None)),
-            at_equal_flops=mean_interval(accuracies(name, shared)),
-            flops_difference=paired_difference(
-                accuracies(name, shared), accuracies(reference, shared)
-            ),
+            at_equal_time=mean_interval(by_time(name)),
+            time_difference=paired_difference(by_time(name), by_time(reference)),
+            at_equal_flops=mean_interval(by_flops(name)),
+            flops_difference=paired_difference(by_flops(name), by_flops(reference)),
             loss_difference=paired_difference(losses(name), losses(reference)),
             seconds_to_target=_reached([_cost(run.seconds, run, target) for run in runs]),
             flops_to_target=_reached([_cost(run.flops, run, target) for run in runs]),
