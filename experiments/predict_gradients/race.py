@@ -128,13 +128,11 @@ class Program:
         key, batch_key, fit_key = jax.random.split(key, 3)
         due = self.gradient.is_due(state) & self.predicts
         if self.predicts:
-            state = jax.lax.cond(
-                due,
-                lambda: self.gradient.fit(
-                    params, state, self._draw(fit_key, train, self._fit_size)
-                ),
-                lambda: state,
-            )
+
+            def refit() -> Any:
+                return self.gradient.fit(params, state, self._draw(fit_key, train, self._fit_size))
+
+            state = jax.lax.cond(due, refit, lambda: state)
         used = self.gradient.control_fraction(state)
         batch = self._draw(batch_key, train, self.arm.batch_size)
         (_, state), grads = self.gradient(params, state, batch)

@@ -47,7 +47,7 @@ def _lines(
     yield f"# Gradient prediction on {config.problem}"
     yield ""
     yield (
-        f"Adam, {len(config.seeds)} seeds, {config.budget:g} {config.clock} of each arm's own clock "
+        f"Adam, {len(config.seeds)} seeds, {config.budget:g} {config.clock} for each arm "
         f"(compilation and evaluation not counted), {_noise(config)}. Arms of a seed take turns, "
         "so that all see the same machine. Learning rates per arm, see the table."
     )
