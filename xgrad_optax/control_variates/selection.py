@@ -46,7 +46,7 @@ def select(
       scores: importance of each row, ``[B]``, real and >= 0; ideally the norm of what the
         predictor misses. ``None`` for a uniform choice. Scores that are not finite count as 0.
       defensive: share of the probability that is spread evenly, in (0, 1], so that no weight
-        exceeds that of a uniform choice by more than ``1 / defensive``.
+        exceeds P_b / ``defensive`` (P_b is 1/n on average, the weight of a uniform choice).
 
     Returns:
       The selection, of n = f·B rows.
@@ -99,6 +99,8 @@ def selection_probabilities(
         raise ValueError(f"scores need shape ({batch_size},), got {scores.shape}.")
     scores = scores.astype(jnp.result_type(float))
     scores = jnp.where(jnp.isfinite(scores) & (scores > 0), scores, 0.0)
+    # No larger than that their sum and its reciprocal are ordinary numbers.
+    scores = jnp.minimum(scores, jnp.finfo(scores.dtype).max / (8 * batch_size))
     total = scores.sum()
     # Scores that are all zero say nothing: then the choice is uniform.
     share = jnp.where(total > 0, scores / jnp.where(total > 0, total, 1.0), 1 / batch_size)
