@@ -90,8 +90,8 @@ def low_precision(dtype: jax.typing.DTypeLike = jnp.bfloat16) -> GradientPredict
 
     Its correlation with the true gradient is near 1 at any stage of training; it pays where that
     arithmetic is faster. Parameters and floating-point inputs are cast, whole numbers stay.
-    Rounding makes it not quite linear in the weights of the examples, so the estimate is unbiased only up to
-    the rounding of ``dtype``.
+    Rounding makes it not quite linear in the weights of the examples, so the estimate is unbiased
+    only up to the rounding of ``dtype``.
 
     Args:
       dtype: ``jnp.bfloat16``, ``jnp.float16``, ...
