@@ -144,17 +144,27 @@ def block_size(batch_size: int, control_fraction: float) -> int:
     Raises:
       ValueError: f is not one over a whole number, or the batch has no such blocks.
     """
+    size = rows_per_control_example(control_fraction)
+    if batch_size < size or batch_size % size:
+        raise ValueError(
+            f"a batch of {batch_size} examples cannot be split into blocks of {size} (control"
+            f" fraction 1/{size}): use a multiple of {size}."
+        )
+    return size
+
+
+def rows_per_control_example(control_fraction: float) -> int:
+    """Returns k = 1/f.
+
+    Raises:
+      ValueError: f is not one over a whole number.
+    """
     f = validate_control_fraction(control_fraction)
     size = round(1 / f)
     if abs(size * f - 1) > 1e-6:
         raise ValueError(
             f"control_fraction must be one over a whole number (1/2, 1/4, ...), so that one of"
             f" every so many examples is a control example; got {control_fraction}."
-        )
-    if batch_size < size or batch_size % size:
-        raise ValueError(
-            f"a batch of {batch_size} examples cannot be split into blocks of {size} (control"
-            f" fraction 1/{size}): use a multiple of {size}."
         )
     return size
 
