@@ -137,6 +137,12 @@ def test_state_is_constant_in_structure_and_float32():
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} == {"float32"}
 
 
+def test_a_fresh_state_can_be_donated():
+    state = init_alignment(PARAMS)
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
+    assert len(set(pointers)) == len(pointers)
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 

@@ -116,7 +116,8 @@ def leave(tree: PyTree, selection: Selection) -> PyTree:
     """The rows that were not drawn: leaves ``[B, ...]`` become ``[B - n, ...]``, by block."""
     blocks = selection.choice.shape[0]
     size = batch_size_of(tree) // blocks
-    others = (selection.choice[:, None] + 1 + jnp.arange(size - 1)[None]) % size
+    after = jnp.arange(1, size, dtype=selection.choice.dtype)
+    others = (selection.choice[:, None] + after[None]) % size
     return _rows(tree, others)
 
 
@@ -134,7 +135,7 @@ def regroup(drawn: PyTree, others: PyTree) -> PyTree:
 def spread(selection: Selection, batch_size: int) -> jax.Array:
     """The weights at the places of their rows, zero elsewhere, ``[B]``."""
     size = batch_size // selection.choice.shape[0]
-    drawn = selection.choice[:, None] == jnp.arange(size)[None]
+    drawn = selection.choice[:, None] == jnp.arange(size, dtype=jnp.int32)[None]
     return jnp.where(drawn, selection.weights[:, None], 0.0).reshape(batch_size)
 
 
