@@ -62,7 +62,7 @@ def init_alignment(params: Params) -> AlignmentState:
       params: tree of what the gradients are taken with respect to.
     """
 
-    def zeros() -> PyTree:  # each its own arrays: a state may be donated
+    def zeros() -> PyTree:  # arrays of their own, or the state could not be donated
         return jax.tree.map(lambda _: jnp.zeros([], jnp.float32), params)
 
     return AlignmentState(Moments(zeros(), zeros(), zeros()), jnp.zeros([], jnp.float32))

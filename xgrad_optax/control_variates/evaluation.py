@@ -152,6 +152,7 @@ def _sampling_ratio(sums: _Sums, norms: jax.Array, probabilities: jax.Array) -> 
     count = norms.shape[0]
     mean = jax.tree.map(lambda g, h: (g - h) / count, sums.grads, sums.predictions)
     center = sum(jnp.vdot(m, m) for m in jax.tree.leaves(mean))
+    probabilities = probabilities.astype(norms.dtype)
     weighted = jnp.sum(norms**2 / probabilities) / count**2 - center
     uniform = jnp.mean(norms**2) - center
     return jnp.where(uniform > 0, weighted / jnp.where(uniform > 0, uniform, 1.0), 1.0)
