@@ -159,7 +159,7 @@ class Program:
             return Costs(steps, 0.0, math.nan, math.nan)
         fit_batch = self._draw(key, train, self._fit_size) if self.predicts else None
         fit = 0.0 if fit_batch is None else fit_flops(gradient, *arguments, fit_batch)
-        ratio = measure_cost_ratio(gradient, *arguments, batch, fit_batch)
+        ratio = measure_cost_ratio(gradient, *arguments, batch, fit_batch, repetitions=3)
         return Costs(steps, fit, *ratio)
 
 

@@ -86,7 +86,7 @@ def evaluate(
     start = [_Sums(zeros, zeros, Moments(nothing, nothing, nothing)) for _ in states]
     sums, missed = jax.lax.scan(add, start, chunks)
     if scores is None:
-        ratios = [jnp.ones([]) for _ in states]
+        ratios = [jnp.ones([], jnp.float32) for _ in states]
     else:
         values = scores(loss.forward(params, batch))
         chances = selection_probabilities(values, count, defensive=defensive)

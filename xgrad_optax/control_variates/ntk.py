@@ -37,7 +37,7 @@ HEAD_NEEDED = (
 RIDGES = tuple(10.0**exponent for exponent in range(-7, 1))
 
 # Gradients enter the choice of the ridge by a random projection to so many numbers.
-_SKETCH_SIZE = 1024
+_SKETCH_SIZE = 256
 
 
 class NTKState(NamedTuple):
@@ -303,18 +303,14 @@ def leave_one_out_ridge(values: jax.Array, vectors: jax.Array, targets: jax.Arra
     Returns:
       One of :data:`RIDGES`, a scalar.
     """
-    # ‖y_j - Σ_k v_jk s_k p_k‖² written out, so that no candidate touches the n x m targets again.
     projected = vectors.T @ targets
-    squares = jnp.sum(targets**2, axis=1)
-    mixed, inner = targets @ projected.T, projected @ projected.T
 
     def error(ridge: jax.Array) -> jax.Array:
         damped = values + ridge * values[-1]
         shrinkage = jnp.where(damped > 0, values / jnp.where(damped > 0, damped, 1.0), 0.0)
-        shrunk = vectors * shrinkage[None]
-        missed = squares + jnp.sum(shrunk * (shrunk @ inner - 2 * mixed), axis=1)
-        leverage = jnp.sum(vectors * shrunk, axis=1)
-        return jnp.sum(jnp.maximum(missed, 0.0) / jnp.maximum(1 - leverage, 1e-6) ** 2)
+        missed = targets - vectors @ (shrinkage[:, None] * projected)
+        leverage = (vectors**2) @ shrinkage
+        return jnp.sum((missed / jnp.maximum(1 - leverage, 1e-6)[:, None]) ** 2)
 
     ridges = jnp.asarray(RIDGES, values.dtype)
     return ridges[jnp.argmin(jax.vmap(error)(ridges))]
