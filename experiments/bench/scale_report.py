@@ -13,7 +13,7 @@ from experiments.bench.units import format_bytes, format_count
 from experiments.bench.variants import HORIZON, PLAIN, VARIANTS
 from experiments.bench.workloads import BLOCKS
 from experiments.provenance import cautions, describe_origin
-from experiments.results import META_FILE, RUNS_FILE
+from experiments.results import FILES_NOTE
 from experiments.runs import shortfall
 from experiments.tables import TABLE_STYLE, markdown_table
 
@@ -208,7 +208,11 @@ def caveats(records: Sequence[ScaleRecord], meta: dict[str, Any]) -> Iterator[st
 
 
 def markdown_report(
-    records: Sequence[ScaleRecord], config: ScaleConfig, meta: dict[str, Any]
+    records: Sequence[ScaleRecord],
+    config: ScaleConfig,
+    meta: dict[str, Any],
+    *,
+    files: str = FILES_NOTE,
 ) -> str:
     """Returns the text of ``report.md``.
 
@@ -216,15 +220,16 @@ def markdown_report(
         records: what was counted.
         config: what was asked for.
         meta: the contents of ``meta.json``.
+        files: sentences that say where the figures are kept.
 
     Returns:
         Markdown.
     """
-    return "\n".join(_markdown_lines(records, config, meta)) + "\n"
+    return "\n".join(_markdown_lines(records, config, meta, files)) + "\n"
 
 
 def _markdown_lines(
-    records: Sequence[ScaleRecord], config: ScaleConfig, meta: dict[str, Any]
+    records: Sequence[ScaleRecord], config: ScaleConfig, meta: dict[str, Any], files: str
 ) -> Iterator[str]:
     yield "# What weight prediction adds at scale"
     yield f"\n{describe_origin(meta)}"
@@ -247,7 +252,7 @@ def _markdown_lines(
         yield from _markdown_by_mesh(records, lambda addition: _percent(addition.temporary_share))
         yield "\n## The plain step\n"
         yield from _plain_table(records)
-    yield from _notes()
+    yield from _notes(files)
 
 
 def _markdown_by_mesh(
@@ -277,7 +282,7 @@ def _plain_table(records: Sequence[ScaleRecord]) -> Iterator[str]:
     )
 
 
-def _notes() -> Iterator[str]:
+def _notes(files: str) -> Iterator[str]:
     yield "\n## How to read this\n"
     yield (
         f"- The transformer has {BLOCKS} blocks at every size. Only its width grows, and with it "
@@ -301,4 +306,4 @@ def _notes() -> Iterator[str]:
     yield "- Floors: " + "; ".join(
         f"`{name}`: {variant.floor.formula}" for name, variant in VARIANTS.items() if variant.floor
     )
-    yield f"\nVersions, device, date and commit: `{META_FILE}`; every figure: `{RUNS_FILE}`."
+    yield f"\n{files}"

@@ -225,6 +225,7 @@ def test_ctrl_c_before_the_first_group_is_through(monkeypatch, tmp_path):
         ("last-update-bf16", PARAMS_BYTES // 2),
         ("zero-gradient", 1),  # one boolean: whether there was an update
         ("drop-in", PARAMS_BYTES),
+        ("drop-in-closed-form", PARAMS_BYTES),
         ("nesterov", 0),
         ("lookahead", PARAMS_BYTES + 4),
     ],
@@ -302,6 +303,7 @@ SIZES = {
         ("zero-gradient", "adam", 80 + 40 + 40, 0),
         ("zero-gradient", "rmsprop", 0, 0),  # without a gradient nothing moves
         ("drop-in", "adam", 40 + 40, 40),  # read and write θ
+        ("drop-in-closed-form", "adam", 40 + 40, 40),
         ("nesterov", "sgdm", 0, 0),
         (CONTROL, "adam", 0, 0),
     ],
@@ -414,6 +416,7 @@ def test_dtype_reaches_parameters_data_and_state():
 def test_variants_that_do_not_exist_for_an_optimizer_are_left_out(name):
     variants = config(*VARIANTS).variants_for(name)
     assert ("closed-form" in variants) == (name != "rmsprop")
+    assert ("drop-in-closed-form" in variants) == (name != "rmsprop")
     assert ("nesterov" in variants) == (name in ("sgdm", "adam", "adamw"))
     assert {PLAIN, "last-update", "zero-gradient", "drop-in", "sam", "lookahead"} <= {*variants}
     assert "last-update-bf16" not in config(*VARIANTS, dtype="bfloat16").variants_for(name)

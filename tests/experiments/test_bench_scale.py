@@ -11,6 +11,7 @@ from experiments.bench.config import LAYOUTS, ScaleConfig
 from experiments.bench.exact import Exact
 from experiments.bench.records import ScaleRecord
 from experiments.bench.scale_report import additions, caveats, glance, markdown_report
+from experiments.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
 WIDTH = 128
@@ -29,7 +30,7 @@ sys.exit(main(sys.argv[1:]))
 ARGUMENTS = "scale --sizes tiny --devices 1 8 --optimizer sgdm --variants"
 
 
-def test_scale_counts_without_running(tmp_path):
+def test_scale_counts_without_running(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     command = [sys.executable, "-c", RUN, *ARGUMENTS.split(), *VARIANTS[1:]]
     process = subprocess.run(
@@ -56,6 +57,17 @@ def test_scale_counts_without_running(tmp_path):
         check_sharding(mesh, variants)
         check_added_bytes(variants)
     check_report(folder, by_mesh)
+    monkeypatch.setattr("experiments.bench.scale_report.BLOCKS", 4)  # as in RUN
+    check_page(folder, tmp_path / "page.md")
+
+
+def check_page(folder, page):
+    assert main(["page", str(folder), "--output", str(page)]) == 0
+    report = (folder / "report.md").read_text()
+    changed = set(page.read_text().splitlines()) ^ set(report.splitlines())
+    assert len(changed) == 2, "it says where its figures are, and nothing else is different"
+    assert all(".jsonl" in line for line in changed)
+    assert main(["page", str(page.with_suffix(".jsonl"))]) == 0
 
 
 def check_sizes(mesh, variants):
