@@ -153,7 +153,11 @@ def add_page(commands: "Commands[Parser]") -> None:
     )
     parser.set_defaults(command=_page)
     parser.add_argument(
-        "results", type=Path, help="folder of a run, or the .jsonl file of a page to write anew"
+        "results",
+        type=Path,
+        nargs="+",
+        help="folder of a run, or of several that differ only in models, sizes or devices; or the "
+        ".jsonl file of a page, to write that page anew",
     )
     parser.add_argument(
         "--output",
@@ -246,16 +250,17 @@ def _scale(arguments: argparse.Namespace) -> int:
 
 
 def _page(arguments: argparse.Namespace) -> int:
-    source, page = arguments.results, arguments.output
-    if page is None and source.is_dir():
+    sources, page = arguments.results, arguments.output
+    if page is None and (len(sources) > 1 or sources[0].is_dir()):
         raise UsageError("argument --output: say where the page of a run's folder goes, as in x.md")
-    page = page or source.with_suffix(".md")
+    page = page or sources[0].with_suffix(".md")
     if page.suffix != ".md":
         raise UsageError(f"argument --output: {str(page)!r} does not end in .md")
 
-    from experiments.bench.pages import read_results, write_page
+    from experiments.bench.pages import merge_results, read_results, write_page
 
-    for file in write_page(read_results(source), page):
+    results = merge_results([read_results(source) for source in sources])
+    for file in write_page(results, page):
         print(file)
     return 0
 

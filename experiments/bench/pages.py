@@ -4,8 +4,9 @@ A page is three files of one name: the report (``.md``), what it was written fro
 line for the run, then a line for each record) and, for ``bench``, its bar chart (``.png``).
 """
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,60 @@ def read_results(source: Path) -> Results:
     return Results(meta, records)
 
 
+def merge_results(parts: Sequence[Results]) -> Results:
+    """Puts together runs that differ in nothing but what they measured.
+
+    Raises:
+        UsageError: they differ in other options, or in the machine or the software.
+    """
+    first = parts[0].meta
+    for part in parts[1:]:
+        if different := _differences(first, part.meta):
+            raise UsageError(
+                f"the runs cannot share a page: they differ in {', '.join(different)}; "
+                "give runs of one command on one machine with the same options and code"
+            )
+    command = _command(first)
+    assert command is not None  # read_results has checked
+    split = {name: _joined(parts, name) for name in command.split}
+    meta = first | {
+        "configuration": first["configuration"] | split,
+        "device": first["device"] | {"load_average": _busiest(parts)},
+        "status": "complete" if _all_complete(parts) else "interrupted",
+    }
+    for count in (f"{command.noun}_planned", f"{command.noun}_finished", "wall_seconds"):
+        meta[count] = sum(part.meta[count] for part in parts)
+    return Results(meta, command.sort([record for part in parts for record in part.records]))
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """What keeps two runs from being one."""
+    command = _command(one)
+    if command != _command(other) or command is None:
+        return ["command"]
+    may_differ = {*command.split, "load_average"}
+    return [
+        f"{part}.{name}"
+        for part in ("configuration", "device", "versions", "git")
+        for name, value in (one[part] or {}).items()
+        if name not in may_differ and value != (other[part] or {}).get(name)
+    ]
+
+
+def _joined(parts: Sequence[Results], name: str) -> list[Any]:
+    values = (part.meta["configuration"][name] for part in parts)
+    return list(dict.fromkeys(itertools.chain.from_iterable(values)))
+
+
+def _busiest(parts: Sequence[Results]) -> float | None:
+    loads = [part.meta["device"]["load_average"] for part in parts]
+    return max((load for load in loads if load is not None), default=None)
+
+
+def _all_complete(parts: Sequence[Results]) -> bool:
+    return all(part.meta["status"] == "complete" for part in parts)
+
+
 def write_page(results: Results, page: Path) -> list[Path]:
     """Writes the files of a page, over those that are there.
 
@@ -80,11 +135,15 @@ class _Command(NamedTuple):
     Attributes:
         name: the command.
         noun: what its ``meta.json`` counts.
+        split: the options whose values may be split over several runs.
+        sort: puts the records of several runs in order.
         write: ``(results, page, note on files) -> further files``; writes the page.
     """
 
     name: str
     noun: str
+    split: tuple[str, ...]
+    sort: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
     write: Callable[[Results, Path, str], list[Path]]
 
 
@@ -123,6 +182,10 @@ def _write_scale(results: Results, page: Path, note: str) -> list[Path]:
     return []
 
 
+def _by_size_and_devices(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(records, key=lambda record: (record["parameters"], record["devices"]))
+
+
 def _with_tuples(configuration: dict[str, Any]) -> dict[str, Any]:
     return {
         name: tuple(value) if isinstance(value, list) else value
@@ -131,6 +194,6 @@ def _with_tuples(configuration: dict[str, Any]) -> dict[str, Any]:
 
 
 _COMMANDS = (
-    _Command("bench", "groups", _write_bench),
-    _Command("scale", "meshes", _write_scale),
+    _Command("bench", "groups", ("models",), list, _write_bench),
+    _Command("scale", "meshes", ("sizes", "devices"), _by_size_and_devices, _write_scale),
 )

@@ -75,6 +75,7 @@ class Glance(NamedTuple):
         most: the most of them.
         share: the largest share of the plain step's bytes.
         growth: by what factor the share grew most from the first size on the same mesh.
+        spread: by what factor it grew most from the first mesh at the same size.
         temporary: the largest extra of peak temporary bytes, as a share of the plain step's.
         same_collectives: on how many meshes the collective operations are the plain step's.
         shardings_kept: on how many meshes all shardings are kept.
@@ -87,6 +88,7 @@ class Glance(NamedTuple):
     most: float
     share: float
     growth: float
+    spread: float
     temporary: float
     same_collectives: int
     shardings_kept: int
@@ -110,7 +112,8 @@ def _glance(variant: str, group: Sequence[Addition]) -> Glance:
         least=min(densities),
         most=max(densities),
         share=max(addition.traffic_share for addition in group),
-        growth=_growth(group),
+        growth=_growth(group, lambda addition: addition.record.mesh),
+        spread=_growth(group, lambda addition: addition.record.size),
         temporary=max(addition.temporary_share for addition in group),
         same_collectives=sum(addition.same_collectives for addition in group),
         shardings_kept=sum(addition.record.shardings_kept for addition in group),
@@ -118,14 +121,15 @@ def _glance(variant: str, group: Sequence[Addition]) -> Glance:
     )
 
 
-def _growth(group: Sequence[Addition]) -> float:
+def _growth(group: Sequence[Addition], place: Callable[[Addition], str]) -> float:
+    """Returns by what factor the share grew most from the first addition at the same place."""
     first: dict[str, float] = {}
     for addition in group:
-        first.setdefault(addition.record.mesh, addition.traffic_share)
+        first.setdefault(place(addition), addition.traffic_share)
     ratios = (
-        addition.traffic_share / first[addition.record.mesh]
+        addition.traffic_share / first[place(addition)]
         for addition in group
-        if first[addition.record.mesh]
+        if first[place(addition)]
     )
     return max(ratios, default=1.0)
 
@@ -136,6 +140,7 @@ _GLANCE_HEADER = (
     "floor",
     "largest share of the plain step's bytes",
     "its largest growth with size",
+    "with devices",
     "largest extra peak temporary",
     "collectives as plain",
     "shardings kept",
@@ -150,6 +155,7 @@ def _glance_cells(line: Glance) -> list[str]:
         "" if line.floor is None else f"{line.floor:.2f}",
         _percent(line.share),
         f"x {line.growth:.3f}",
+        f"x {line.spread:.3f}",
         _percent(line.temporary),
         f"{line.same_collectives} of {line.programs}",
         f"{line.shardings_kept} of {line.programs}",

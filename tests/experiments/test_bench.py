@@ -246,6 +246,28 @@ def test_two_compilations_have_the_same_exact_figures(variant):
     assert first.flops > 0
 
 
+@pytest.mark.parametrize("optimizer", ["sgdm", "adam"])
+def test_share_of_added_bytes_does_not_grow_with_the_model(optimizer):
+    def bytes_accessed(variant, width):
+        model = Recipe("experiments.models:MLP", {"hidden": (width, width), "outputs": width})
+        problem = make_problem(
+            dataclasses.replace(TINY, model=model, example=(width,), classes=width),
+            batch_size=width // 4,  # the same work for each parameter
+            dtype="float32",
+        )
+        method = VARIANTS[variant].build(optimizer)
+        arguments = (*start_shapes(problem, method), problem.batch)
+        return exact_figures(make_step(problem, method).lower(*arguments).compile()).bytes_accessed
+
+    small, large = (
+        {name: bytes_accessed(name, width) for name in (PLAIN, "closed-form", "drop-in")}
+        for width in (64, 1024)
+    )
+    for variant in ("closed-form", "drop-in"):
+        shares = [figures[variant] / figures[PLAIN] - 1 for figures in (small, large)]
+        assert 0 < shares[1] < 1.01 * shares[0]
+
+
 def test_sam_computes_two_gradients_per_update_and_the_others_one(records):
     plain = records[PLAIN]["exact"]["flops"]
     assert records["sam"]["exact"]["flops"] > 1.4 * plain

@@ -1,6 +1,7 @@
 """Pages that are kept: the same report, from data that lies beside it."""
 
 import json
+import shutil
 
 import pytest
 from run_files import read_meta, read_records
@@ -68,6 +69,63 @@ def test_a_page_is_written_anew_from_its_data(run, tmp_path):
     (tmp_path / "page.md").unlink()
     assert main(["page", str(tmp_path / "page.jsonl")]) == 0
     assert (tmp_path / "page.md").read_text() == text
+
+
+def with_changes(run, folder, **changes):
+    """A copy of a run whose ``meta.json`` differs; ``part__name`` is a name within a part."""
+    shutil.copytree(run, folder)
+    meta = read_meta(run)
+    for path, value in changes.items():
+        part, _, name = path.partition("__")
+        if name:
+            meta[part][name] = value
+        else:
+            meta[part] = value
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+def test_runs_of_several_models_share_a_page(run, tmp_path):
+    changes = {"configuration__models": ["lenet"], "device__load_average": 99.0}
+    other = with_changes(run, tmp_path / "other", **changes)
+    records = [record | {"model": "lenet"} for record in read_records(run)]
+    (other / "runs.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in records))
+    page = tmp_path / "page.md"
+    assert main(["page", str(run), str(other), "--output", str(page)]) == 0
+    meta, *merged = map(json.loads, page.with_suffix(".jsonl").read_text().splitlines())
+    assert merged == read_records(run) + records
+    assert meta["configuration"]["models"] == ["tiny", "lenet"]
+    assert (meta["groups_finished"], meta["groups_planned"]) == (2, 2)
+    assert (meta["status"], meta["device"]["load_average"]) == ("complete", 99.0)
+    text = page.read_text()
+    assert "### tiny sgdm batch 5: exact" in text
+    assert "### lenet sgdm batch 5: exact" in text
+    assert "load 99.0" in text
+
+
+def test_a_page_says_that_one_of_its_runs_was_interrupted(run, tmp_path):
+    part = with_changes(run, tmp_path / "part", status="interrupted", groups_planned=3)
+    page = tmp_path / "page.md"
+    assert main(["page", str(run), str(part), "--output", str(page)]) == 0
+    assert "**Note:** interrupted, 2/4 groups" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"configuration__seed": 7},
+        {"device__kind": "TPU v9"},
+        {"versions__jax": "0.0.1"},
+    ],
+)
+def test_runs_that_cannot_be_compared_do_not_share_a_page(change, run, tmp_path, capsys):
+    other = with_changes(run, tmp_path / "other", **change)
+    page = tmp_path / "page.md"
+    assert main(["page", str(run), str(other), "--output", str(page)]) == 2
+    (name,) = change
+    message = f"cannot share a page: they differ in {name.replace('__', '.')};"
+    assert message in capsys.readouterr().err
+    assert not page.exists()
 
 
 @pytest.mark.parametrize(
