@@ -52,7 +52,19 @@ def read_results(source: Path) -> Results:
         raise UsageError(f"{str(source)!r} was not written by bench or scale")
     if not records:
         raise UsageError(f"the run in {str(source)!r} finished nothing; there is nothing to show")
-    return Results(meta, records)
+    return Results(meta if "wall_seconds" in meta else _as_interrupted(meta, records), records)
+
+
+def _as_interrupted(meta: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What ``meta.json`` would say if the run had not been killed but interrupted."""
+    command = _command(meta)
+    assert command is not None  # the caller has checked
+    finished = {tuple(record[name] for name in command.item) for record in records}
+    return meta | {
+        "status": "interrupted",
+        f"{command.noun}_finished": len(finished),
+        "wall_seconds": None,
+    }
 
 
 def merge_results(parts: Sequence[Results]) -> Results:
@@ -76,8 +88,10 @@ def merge_results(parts: Sequence[Results]) -> Results:
         "device": first["device"] | {"load_average": _busiest(parts)},
         "status": "complete" if _all_complete(parts) else "interrupted",
     }
-    for count in (f"{command.noun}_planned", f"{command.noun}_finished", "wall_seconds"):
+    for count in (f"{command.noun}_planned", f"{command.noun}_finished"):
         meta[count] = sum(part.meta[count] for part in parts)
+    seconds = [part.meta["wall_seconds"] for part in parts]
+    meta["wall_seconds"] = None if None in seconds else sum(seconds)
     return Results(meta, command.sort([record for part in parts for record in part.records]))
 
 
@@ -135,6 +149,7 @@ class _Command(NamedTuple):
     Attributes:
         name: the command.
         noun: what its ``meta.json`` counts.
+        item: what tells its items apart in the records.
         split: the options whose values may be split over several runs.
         sort: puts the records of several runs in order.
         write: ``(results, page, note on files) -> further files``; writes the page.
@@ -142,6 +157,7 @@ class _Command(NamedTuple):
 
     name: str
     noun: str
+    item: tuple[str, ...]
     split: tuple[str, ...]
     sort: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
     write: Callable[[Results, Path, str], list[Path]]
@@ -194,6 +210,20 @@ def _with_tuples(configuration: dict[str, Any]) -> dict[str, Any]:
 
 
 _COMMANDS = (
-    _Command("bench", "groups", ("models",), list, _write_bench),
-    _Command("scale", "meshes", ("sizes", "devices"), _by_size_and_devices, _write_scale),
+    _Command(
+        "bench",
+        noun="groups",
+        item=("model", "optimizer", "batch_size"),
+        split=("models",),
+        sort=list,
+        write=_write_bench,
+    ),
+    _Command(
+        "scale",
+        noun="meshes",
+        item=("size", "mesh"),
+        split=("sizes", "devices"),
+        sort=_by_size_and_devices,
+        write=_write_scale,
+    ),
 )

@@ -110,6 +110,16 @@ def test_a_page_says_that_one_of_its_runs_was_interrupted(run, tmp_path):
     assert "**Note:** interrupted, 2/4 groups" in page.read_text()
 
 
+def test_what_a_killed_run_finished_makes_a_page(run, tmp_path):
+    killed = with_changes(run, tmp_path / "killed", groups_finished=0, groups_planned=2)
+    meta = read_meta(killed) | {"status": "running"}  # as it is while a run is under way
+    del meta["wall_seconds"]
+    (killed / "meta.json").write_text(json.dumps(meta))
+    text = write_page(killed, tmp_path / "page.md")
+    assert "**Note:** interrupted, 1/2 groups" in text
+    assert write_page(tmp_path / "page.jsonl", tmp_path / "page.md") == text
+
+
 @pytest.mark.parametrize(
     "change",
     [
