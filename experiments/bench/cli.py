@@ -156,8 +156,8 @@ def add_page(commands: "Commands[Parser]") -> None:
         "results",
         type=Path,
         nargs="+",
-        help="folder of a run, or of several that differ only in models, sizes or devices; or the "
-        ".jsonl file of a page, to write that page anew",
+        help="folder of a run, or of several that differ only in models, optimizers, sizes or "
+        "devices; or the .jsonl file of a page, to write that page anew",
     )
     parser.add_argument(
         "--output",

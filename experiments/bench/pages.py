@@ -214,7 +214,7 @@ _COMMANDS = (
         "bench",
         noun="groups",
         item=("model", "optimizer", "batch_size"),
-        split=("models",),
+        split=("models", "optimizers"),
         sort=list,
         write=_write_bench,
     ),
