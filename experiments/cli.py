@@ -20,7 +20,7 @@ from experiments.arguments import (
     positive,
     seed,
 )
-from experiments.bench.cli import add_bench, add_scale, list_bench
+from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
 from experiments.errors import UsageError, unknown_name
 from experiments.optimizers import OPTIMIZERS
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     add_bench(commands)
     add_scale(commands)
+    add_page(commands)
     add_predict_gradients(commands)
     listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
