@@ -18,6 +18,7 @@ from experiments.predict_gradients.problems import Problem, with_label_noise
 from xgrad_optax.control_variates import (
     HeadedParams,
     PredictedGradient,
+    cost_ratio_of,
     fit_flops,
     from_function,
     measure_cost_ratio,
@@ -159,8 +160,14 @@ class Program:
             return Costs(steps, 0.0, math.nan, math.nan)
         fit_batch = self._draw(key, train, self._fit_size) if self.predicts else None
         fit = 0.0 if fit_batch is None else fit_flops(gradient, *arguments, fit_batch)
-        ratio = measure_cost_ratio(gradient, *arguments, batch, fit_batch, repetitions=3)
-        return Costs(steps, fit, *ratio)
+        if self.clock == "seconds":  # else timing would only take time
+            measured = measure_cost_ratio(gradient, *arguments, batch, fit_batch, repetitions=3)
+            return Costs(steps, fit, *measured)
+        plain, f = step_flops(gradient, 1.0, *arguments, batch), min(steps)
+        relative = (steps[f] + fit / self._config.refit_interval) / plain
+        by_importance = ARMS[self.arm.kind].importance is not None
+        ratio = cost_ratio_of(f, relative, chosen_after_forward=by_importance)
+        return Costs(steps, fit, ratio, math.nan)
 
 
 class Runner:

@@ -29,6 +29,7 @@ from xgrad_optax.control_variates.predictors import (
 from xgrad_optax.control_variates.selection import Selection, pick, select, selection_probabilities
 from xgrad_optax.control_variates.theory import (
     break_even_alignment,
+    cost_ratio_of,
     cost_variance_ratio,
     optimal_coefficient,
     optimal_control_fraction,
@@ -53,6 +54,7 @@ __all__ = [
     "Selection",
     "break_even_alignment",
     "control_variate_gradient",
+    "cost_ratio_of",
     "cost_variance_ratio",
     "fit_flops",
     "from_function",

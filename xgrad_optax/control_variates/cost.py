@@ -71,17 +71,17 @@ def measure_cost_ratio(
         raise ValueError("a control fraction of 1 predicts nothing: there is no cost to measure.")
     if repetitions < 1:
         raise ValueError(f"repetitions must be at least 1, got {repetitions}.")
-    arguments = (params, state, batch)
     calls = {
-        "plain": (gradient.at_fraction(1.0), arguments),
-        "predicted": (gradient.at_fraction(f), arguments),
-    }
-    flops = {
-        name: step_flops(gradient, g, *arguments) for name, g in (("plain", 1), ("predicted", f))
+        "plain": (gradient.at_fraction(1.0), (params, state, batch)),
+        "predicted": (gradient.at_fraction(f), (params, state, batch)),
     }
     if fit_batch is not None:
         calls["fit"] = (gradient.fit, (params, state, fit_batch))
+    programs = {name: _compiled(function, *args) for name, (function, args) in calls.items()}
+    flops = {name: _counted(program) for name, program in programs.items()}
+    if fit_batch is not None:
         flops["fit"] = fit_flops(gradient, params, state, fit_batch)
+    arguments = {name: args for name, (_, args) in calls.items()}
 
     def ratio(costs: dict[str, float]) -> float:
         total = costs["predicted"] + costs.get("fit", 0.0) / gradient.refit_interval
@@ -89,7 +89,7 @@ def measure_cost_ratio(
             f, total / costs["plain"], chosen_after_forward=bool(gradient.importance)
         )
 
-    return CostRatio(ratio(flops), ratio(_median_seconds(calls, repetitions)))
+    return CostRatio(ratio(flops), ratio(_median_seconds(programs, arguments, repetitions)))
 
 
 def step_flops(
@@ -116,22 +116,25 @@ def fit_flops(
 
 
 def _flops(function: Callable[..., Any], *arguments: Any) -> float:
-    return float(_compiled(function, *arguments).cost_analysis()["flops"])
-
-
-def _median_seconds(
-    calls: Mapping[str, tuple[Callable[..., Any], Any]], repetitions: int
-) -> dict[str, float]:
-    """Times the compiled calls in turn, so that a slow moment hits them alike."""
-    programs = {name: _compiled(function, *args) for name, (function, args) in calls.items()}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repetitions + 1):  # the first round warms up
-        for name, program in programs.items():
-            begin = time.perf_counter()
-            jax.block_until_ready(program(*calls[name][1]))
-            times[name].append(time.perf_counter() - begin)
-    return {name: float(np.median(values[1:])) for name, values in times.items()}
+    return _counted(_compiled(function, *arguments))
 
 
 def _compiled(function: Callable[..., Any], *arguments: Any) -> Any:
     return jax.jit(function).lower(*arguments).compile()
+
+
+def _counted(program: Any) -> float:
+    return float(program.cost_analysis()["flops"])
+
+
+def _median_seconds(
+    programs: Mapping[str, Any], arguments: Mapping[str, Any], repetitions: int
+) -> dict[str, float]:
+    """Runs the programs in turn, so that a slow moment hits them alike."""
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(repetitions + 1):  # the first round warms up
+        for name, program in programs.items():
+            begin = time.perf_counter()
+            jax.block_until_ready(program(*arguments[name]))
+            times[name].append(time.perf_counter() - begin)
+    return {name: float(np.median(values[1:])) for name, values in times.items()}
