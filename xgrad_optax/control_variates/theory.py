@@ -282,8 +282,7 @@ def speedup(
     else:
         share = np.clip(1 - c, 0.0, None)
         best = 1 - (np.sqrt((1 - a) * share) - np.sqrt(a * c)) ** 2
-    positive = best > 0
-    fastest = np.where(positive, 1 / np.where(positive, best, 1.0), np.inf)
+    fastest = np.where(best > 0, 1 / np.where(best > 0, best, 1.0), np.inf)
     return np.where(gains, fastest, 1.0)
 
 
