@@ -19,11 +19,7 @@ P = PartitionSpec
 WIDTH, CLASSES, ROWS = 8, 4, 32
 PREDICTORS = {"kernel": neural_tangent_kernel(16, 6), "low_precision": low_precision()}
 
-# How the trunk lies on the devices.
-LAYOUTS = {
-    "replicated": {"w": P(), "b": P()},
-    "fully_sharded": {"w": P("data", None), "b": P("data")},
-}
+FULLY_SHARDED = {"w": P("data", None), "b": P("data")}
 
 
 def features(trunk, x):
@@ -47,6 +43,7 @@ def make_batch(count, seed=0):
 
 
 def make_mesh():
+    jax.config.update("jax_disable_most_optimizations", True)  # compiles faster
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
@@ -54,26 +51,30 @@ def place(tree, mesh, spec):
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
-def place_params(mesh, layout):
-    params = make_params()
-    trunk = {name: place(v, mesh, LAYOUTS[layout][name]) for name, v in params.trunk.items()}
-    return HeadedParams(trunk, place(params.head, mesh, P()))
-
-
 def plain(params, batch):
     return jax.value_and_grad(lambda p: LOSS.losses(p, batch).mean())(params)
 
 
-def data_parallel_step(predictor, importance, coefficient="leaf"):
+def data_parallel_steps(cases):
+    """``data_parallel_step`` for some pairs of predictor and importance."""
+    mesh = make_mesh()
+    states = {}
+    for name, predictor in PREDICTORS.items():
+        gradient = predicted_value_and_grad(LOSS, predictor)
+        states[name] = gradient.init(make_params(), jax.random.key(0))
+        if predictor.fit_examples:
+            fit = jax.jit(gradient.fit)
+            states[name] = fit(make_params(), states[name], make_batch(48, seed=1))
+    return {case: data_parallel_step(mesh, *case, states[case[0]]) for case in cases}
+
+
+def data_parallel_step(mesh, predictor, importance, state):
     """A step on one device and on all; collectives of the plain step and of this one."""
     gradient = predicted_value_and_grad(
-        LOSS, PREDICTORS[predictor], importance=importance, coefficient=coefficient
+        LOSS, PREDICTORS[predictor], importance=importance, coefficient="leaf"
     )
     params, batch = make_params(), make_batch(ROWS)
-    state = gradient.init(params, jax.random.key(0))
-    state = jax.jit(gradient.fit)(params, state, make_batch(48, seed=1))
     single = jax.jit(gradient)(params, state, batch)
-    mesh = make_mesh()
     params, state = (place(tree, mesh, P()) for tree in (params, state))
     batch = place(batch, mesh, P("data"))
     programs = [
@@ -99,10 +100,11 @@ def gathered_batch():
     return collectives(jax.jit(step).lower(params, jax.random.key(0), batch).compile())
 
 
-def basis_layout(layout):
+def basis_layout():
     """The shapes on one device of trunk and basis: after init and after compiled fits."""
-    mesh = make_mesh()
-    params = place_params(mesh, layout)
+    mesh, params = make_mesh(), make_params()
+    trunk = {name: place(v, mesh, FULLY_SHARDED[name]) for name, v in params.trunk.items()}
+    params = HeadedParams(trunk, place(params.head, mesh, P()))
     gradient = predicted_value_and_grad(LOSS, PREDICTORS["kernel"])
     states = [gradient.init(params, jax.random.key(0))]
     batch = place(make_batch(32, seed=1), mesh, P())

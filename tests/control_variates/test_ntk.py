@@ -1,7 +1,10 @@
 """The Neural-Tangent-Kernel predictor against NumPy, its cost, and its memory."""
 
+import functools
 import re
+from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,18 +38,40 @@ def flat(tree, lead=1):
     return np.concatenate([x.reshape(*x.shape[:lead], -1) for x in parts], axis=-1)
 
 
-def fitted(predictor, params, batch, key=0):
-    """The state after a fit, and a jitted ``(batch, weights) -> prediction``."""
-    state = predictor.init(LOSS, params)
-    fit = jax.jit(partial(predictor.fit, LOSS))
-    state = fit(state, params, batch, jax.random.key(key))
+class Fitted(NamedTuple):
+    """Compiled functions of a predictor, and its state after a fit."""
+
+    fit: Callable[..., Any]
+    predict: Callable[..., Any]
+    state: Any
+
+    def __call__(self, batch, weights):
+        """The prediction, flattened."""
+        return flat(self.predict(self.state, make_params(weights.dtype), batch, weights), lead=0)
+
+
+def fitted(predictor, batch, params=None):
+    params = make_params() if params is None else params
 
     @jax.jit
-    def predict(batch, weights):
+    def fit(params, batch):
+        state = predictor.init(LOSS, params)
+        return predictor.fit(LOSS, state, params, batch, jax.random.key(0))
+
+    @jax.jit
+    def predict(state, params, batch, weights):
         rows = LOSS.forward(params, batch)
         return predictor.predict(LOSS, state, params, batch, rows, weights)
 
-    return state, predict
+    return Fitted(fit, predict, fit(params, batch))
+
+
+N, RANK = 32, 8
+
+
+@functools.cache
+def shared(kernel):
+    return fitted(neural_tangent_kernel(N, RANK, kernel=kernel), make_data(N))
 
 
 def numpy_fit(name, x, y, rank):
@@ -70,65 +95,56 @@ def numpy_fit(name, x, y, rank):
 @pytest.mark.parametrize(("kernel", "rank"), [("linear", 6), ("gaussian", 12), ("laplace", 5)])
 def test_state_and_prediction_against_numpy(kernel, rank):
     x, y = make_data(12, dtype=np.float64)
-    # So many random signs that the sketch of 42 numbers is the gradient up to signs: exact.
     predictor = neural_tangent_kernel(12, rank, kernel=kernel, chunk_size=5)
-    state, predict = fitted(predictor, make_params(jnp.float64), (x, y))
+    mine = fitted(predictor, (x, y), make_params(jnp.float64))
     fit, (a, δ), numpy_predict = numpy_fit(kernel, x, y, rank)
 
+    state = mine.state
     np.testing.assert_allclose(state.output_gradients, δ, rtol=1e-10)
     np.testing.assert_allclose(state.features, np.c_[a, np.ones(12)], rtol=1e-10)
+    # The sketch of a gradient of fewer numbers than the sketch has is exact: the ridge agrees.
     np.testing.assert_allclose(state.ridge, fit.ridge, rtol=1e-10)
+    # Of equal directions the Laplace kernel takes the root of the rounding error, 1e-8.
+    near = {"rtol": 1e-6, "atol": 1e-7 if kernel == "laplace" else 1e-9}
     basis = flat(state.basis).T
     signs = np.sign(np.sum(basis * fit.U, axis=0))  # eigenvectors have no sign of their own
-    np.testing.assert_allclose(basis * signs, fit.U, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(basis * signs, fit.U, **near)
     np.testing.assert_allclose(
-        np.asarray(state.coefficients) * signs[:, None], fit.coefficients, rtol=1e-6, atol=1e-9
+        np.asarray(state.coefficients) * signs[:, None], fit.coefficients, **near
     )
 
     unseen, weights = make_data(7, seed=1, dtype=np.float64), np.linspace(-1, 1, 7)
     expected = numpy_predict(*unseen) @ weights
-    actual = flat(predict(unseen, jnp.asarray(weights)), lead=0)
-    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(mine(unseen, weights), expected, **near)
+
+
+UNSEEN, WEIGHTS = make_data(6, seed=1), np.linspace(-0.2, 0.4, 6, dtype=np.float32)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_single_precision_is_near_the_reference(kernel):
-    x, y = make_data(24)
-    _, predict = fitted(neural_tangent_kernel(24, 8, kernel=kernel), make_params(), (x, y))
-    _, _, numpy_predict = numpy_fit(kernel, x, y, 8)
-    unseen = make_data(7, seed=1)
-    weights = np.full(7, 1 / 7, np.float32)
-    expected = numpy_predict(*unseen) @ weights
+    _, _, numpy_predict = numpy_fit(kernel, *make_data(N), RANK)
+    expected = numpy_predict(*UNSEEN) @ WEIGHTS
     np.testing.assert_allclose(
-        flat(predict(unseen, weights), lead=0), expected, atol=1e-3 * np.abs(expected).max()
+        shared(kernel)(UNSEEN, WEIGHTS), expected, atol=1e-3 * np.abs(expected).max()
     )
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("noise", [0.01, 0.3, 3.0, 100.0])
-def test_leave_one_out_is_that_of_refits(noise):
+def test_leave_one_out_is_that_of_refits():
     """The shortcut is exact for all eigenvectors: it picks the ridge that refits pick."""
-    rng = np.random.default_rng(7)
-    x = rng.normal(size=(15, 6))
-    targets = x @ rng.normal(size=(6, 4)) + noise * rng.normal(size=(15, 4))
-    values, vectors = np.linalg.eigh(x @ x.T + 0.1 * np.eye(15))
-    K = vectors * values @ vectors.T
-    errors = [paper.leave_one_out_error(K, targets, ridge * values[-1]) for ridge in RIDGES]
-    chosen = leave_one_out_ridge(*(jnp.asarray(v) for v in (values, vectors, targets)))
-    np.testing.assert_allclose(chosen, RIDGES[int(np.argmin(errors))])
-
-
-def test_noise_asks_for_more_ridge():
-    rng = np.random.default_rng(7)
-    values, vectors = np.linalg.eigh(np.cov(rng.normal(size=(30, 12)), rowvar=False))
-    signal = vectors[:, -2:] @ rng.normal(size=(2, 50))
-    ridges = [
-        leave_one_out_ridge(
-            *(jnp.asarray(v, jnp.float32) for v in (values, vectors, signal + noise))
-        )
-        for noise in (0.0, 3 * rng.normal(size=(12, 50)))
-    ]
-    assert ridges[0] < ridges[1]
+    choose, chosen = jax.jit(leave_one_out_ridge), []
+    for noise in (0.01, 0.3, 3.0, 100.0):
+        rng = np.random.default_rng(7)
+        x = rng.normal(size=(15, 6))
+        targets = x @ rng.normal(size=(6, 4)) + noise * rng.normal(size=(15, 4))
+        values, vectors = np.linalg.eigh(x @ x.T + 0.1 * np.eye(15))
+        K = vectors * values @ vectors.T
+        errors = [paper.leave_one_out_error(K, targets, ridge * values[-1]) for ridge in RIDGES]
+        chosen.append(float(choose(values, vectors, targets)))
+        np.testing.assert_allclose(chosen[-1], RIDGES[int(np.argmin(errors))])
+    assert chosen == sorted(chosen), "the more noise the more ridge"
+    assert chosen[0] < chosen[-1]
 
 
 # --- properties -----------------------------------------------------------------------------------
@@ -136,70 +152,17 @@ def test_noise_asks_for_more_ridge():
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_prediction_is_linear_in_the_weights(kernel):
-    _, predict = fitted(neural_tangent_kernel(32, 8, kernel=kernel), make_params(), make_data(32))
-    batch = make_data(6, seed=1)
     v, w = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
-    expected = 2 * flat(predict(batch, v), 0) - 3 * flat(predict(batch, w), 0)
-    actual = flat(predict(batch, 2 * v - 3 * w), 0)
+    expected = 2 * shared(kernel)(UNSEEN, v) - 3 * shared(kernel)(UNSEEN, w)
+    actual = shared(kernel)(UNSEEN, 2 * v - 3 * w)
     np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_enough_examples_of_a_linear_trunk_are_enough(kernel):
-    """A trunk that is one linear layer has gradients x ⊗ δ; on a repeated example it is certain."""
-    batch = make_data(16)
-    repeated = jax.tree.map(lambda x: np.concatenate([x, x]), batch)
-    _, predict = fitted(neural_tangent_kernel(32, 32, kernel=kernel), make_params(), repeated)
-    trunk = make_trunk()
-    _, _, δ = trunk.forward(*batch)
-    expected = flat(trunk.gradients(batch[0], δ))
-    for i in (0, 7):
-        prediction = flat(predict(batch, np.eye(16, dtype=np.float32)[i]), 0)
-        assert np.corrcoef(prediction, expected[i])[0, 1] > 0.98
-
-
 def test_zero_before_the_first_fit():
-    predictor, params, batch = neural_tangent_kernel(8, 4), make_params(), make_data(6)
-    prediction = predictor.predict(
-        LOSS, predictor.init(LOSS, params), params, batch, LOSS.forward(params, batch), jnp.ones(6)
-    )
-    assert jax.tree.structure(prediction) == jax.tree.structure(params.trunk)
+    state = neural_tangent_kernel(N, RANK).init(LOSS, make_params())
+    prediction = shared("linear").predict(state, make_params(), UNSEEN, WEIGHTS)
+    assert jax.tree.structure(prediction) == jax.tree.structure(make_params().trunk)
     assert not np.any(flat(prediction, 0))
-
-
-def test_chunk_size_does_not_matter():
-    batch = make_data(21)
-    states = [
-        fitted(neural_tangent_kernel(21, 5, chunk_size=size), make_params(), batch)[0]
-        for size in (1, 8, 50)
-    ]
-    for other in states[1:]:
-        jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-4), states[0], other)
-
-
-def test_low_precision_basis():
-    batch, unseen = make_data(32), make_data(6, seed=1)
-    weights = np.full(6, 1 / 6, np.float32)
-    _, predict = fitted(neural_tangent_kernel(32, 8), make_params(), batch)
-    state, predict_low = fitted(
-        neural_tangent_kernel(32, 8, basis_dtype="bfloat16"), make_params(), batch
-    )
-    assert {leaf.dtype.name for leaf in jax.tree.leaves(state.basis)} == {"bfloat16"}
-    low = predict_low(unseen, weights)
-    assert {leaf.dtype.name for leaf in jax.tree.leaves(low)} == {"float32"}
-    expected = flat(predict(unseen, weights), 0)
-    np.testing.assert_allclose(flat(low, 0), expected, atol=0.02 * np.abs(expected).max())
-
-
-def test_low_precision_parameters():
-    x, y = make_data(32)
-    batch = (jnp.asarray(x, jnp.bfloat16), y)
-    state, predict = fitted(neural_tangent_kernel(32, 8), make_params(jnp.bfloat16), batch)
-    assert {leaf.dtype.name for leaf in jax.tree.leaves(state.basis)} == {"bfloat16"}
-    assert state.coefficients.dtype == jnp.float32
-    prediction = predict(batch, np.full(32, 1 / 32, np.float32))
-    assert {leaf.dtype.name for leaf in jax.tree.leaves(prediction)} == {"bfloat16"}
-    assert np.any(flat(prediction, 0))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -207,20 +170,47 @@ def test_nothing_to_learn_predicts_zero(kernel):
     """A head of zeros has δ = 0, so that the trunk has no gradient: no NaN, but zero."""
     params = make_params()
     params = params._replace(head=jax.tree.map(jnp.zeros_like, params.head))
-    state, predict = fitted(neural_tangent_kernel(8, 4, kernel=kernel), params, make_data(8))
+    state = shared(kernel).fit(params, make_data(N))
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
-    assert not np.any(flat(predict(make_data(3), np.ones(3, np.float32)), 0))
+    assert not np.any(flat(shared(kernel).predict(state, params, UNSEEN, WEIGHTS), 0))
+    # Nor does it spoil what others are predicted from it.
+    assert not np.any(flat(shared(kernel).predict(state, make_params(), UNSEEN, WEIGHTS), 0))
 
 
-def test_fit_keeps_the_types_of_the_state():
-    predictor, params = neural_tangent_kernel(8, 4), make_params()
-    state = jax.eval_shape(partial(predictor.init, LOSS), params)
-    after = jax.eval_shape(
-        partial(predictor.fit, LOSS), state, params, make_data(8), jax.random.key(0)
+def test_chunk_size_does_not_matter():
+    other = fitted(neural_tangent_kernel(N, RANK, chunk_size=7), make_data(N)).state
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), other, shared("linear").state
     )
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), after
-    )
+
+
+def test_low_precision_basis():
+    low = fitted(neural_tangent_kernel(N, RANK, basis_dtype="bfloat16"), make_data(N))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(low.state.basis)} == {"bfloat16"}
+    prediction = low.predict(low.state, make_params(), UNSEEN, WEIGHTS)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(prediction)} == {"float32"}
+    expected = shared("linear")(UNSEEN, WEIGHTS)
+    np.testing.assert_allclose(flat(prediction, 0), expected, atol=0.02 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_types_follow_the_parameters(dtype):
+    predictor, params = neural_tangent_kernel(8, 4), make_params(dtype)
+    x, y = make_data(8)
+    batch = (jnp.asarray(x, dtype), y)
+
+    def everything(params):
+        state = predictor.init(LOSS, params)
+        after = predictor.fit(LOSS, state, params, batch, jax.random.key(0))
+        rows = LOSS.forward(params, batch)
+        return state, after, predictor.predict(LOSS, state, params, batch, rows, jnp.ones(8))
+
+    state, after, prediction = jax.eval_shape(everything, params)
+    types = partial(jax.tree.map, lambda x: (x.shape, x.dtype))
+    assert types(after) == types(state)
+    assert types(prediction) == types(params.trunk)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.basis)} == {jnp.dtype(dtype)}
+    assert state.coefficients.dtype == jnp.float32
 
 
 # --- cost -----------------------------------------------------------------------------------------
@@ -268,16 +258,13 @@ def test_prediction_is_a_small_matmul_and_a_product():
     assert flops - 2 * size * d * (d + 1) < backward
 
 
-def fit_memory(n, chunk_size=4, rank=4):
+def fit_memory(n):
     loss, params = wide_network()
-    predictor = neural_tangent_kernel(n, rank, chunk_size=chunk_size)
+    predictor = neural_tangent_kernel(n, rank=4, chunk_size=4)
     batch = (jnp.ones((n, WIDE)), jnp.ones((n, 2)))
     state = jax.eval_shape(partial(predictor.init, loss), params)
-    program = (
-        jax.jit(partial(predictor.fit, loss))
-        .lower(state, params, batch, jax.random.key(0))
-        .compile()
-    )
+    fit = jax.jit(partial(predictor.fit, loss))
+    program = fit.lower(state, params, batch, jax.random.key(0)).compile()
     return program.memory_analysis().temp_size_in_bytes
 
 
@@ -286,7 +273,7 @@ def test_fit_holds_a_chunk_of_gradients_at_a_time():
     small, large = fit_memory(32), fit_memory(128)
     # Some numbers for each example and pair of examples, but no gradient for each.
     assert large - small < 0.2 * 96 * gradient_bytes
-    assert fit_memory(128, chunk_size=128) - large > 0.9 * 124 * gradient_bytes
+    assert large < 0.3 * 128 * gradient_bytes
 
 
 # --- errors ---------------------------------------------------------------------------------------

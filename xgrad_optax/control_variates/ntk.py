@@ -338,7 +338,7 @@ def _chunks(tree: PyTree, size: int) -> tuple[PyTree, jax.Array]:
     padding = -count % size
     # Rows to fill up with must be proper examples, or their gradients might not be finite.
     places = jnp.minimum(jnp.arange(count + padding), count - 1)
-    chunked = jax.tree.map(lambda x: x[places].reshape(-1, size, *x.shape[1:]), tree)
+    chunked = jax.tree.map(lambda x: jnp.asarray(x)[places].reshape(-1, size, *x.shape[1:]), tree)
     return chunked, (jnp.arange(count + padding) < count).reshape(-1, size)
 
 

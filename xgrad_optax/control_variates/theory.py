@@ -9,10 +9,9 @@ What the predictor leaves unexplained is the variance of g - βh relative to σ_
 
     R = 1 + β²κ² - 2βρκ,      smallest at β = ρ/κ, where R = 1 - ρ²
 
-(β = α/(1-f) with the coefficient α of :func:`~xgrad_optax.control_variates.
-control_variate_gradient`; a fitted predictor has κ ≈ ρ, so that β = 1 is nearly the best). Choosing
-the control examples by importance multiplies R by the *sampling ratio* η <= 1, so that one formula
-serves all estimators:
+(β = α/(1-f) with the coefficient α of ``control_variate_gradient``; a fitted predictor has
+κ ≈ ρ, so that β = 1 is nearly the best). Choosing the control examples by importance multiplies R
+by the *sampling ratio* η, below 1 for good scores, so that one formula serves all estimators:
 
     Var G = σ_g²/B · [1 + (1-f)/f · ηR]
 
@@ -166,9 +165,8 @@ def cost_variance_ratio(
       0.7457
     """
     variance = variance_ratio(control_fraction, rho, sampling_ratio=sampling_ratio)
-    return variance * relative_cost(
-        control_fraction, cost_ratio, chosen_after_forward=chosen_after_forward
-    )
+    cost = relative_cost(control_fraction, cost_ratio, chosen_after_forward=chosen_after_forward)
+    return variance * cost
 
 
 def optimal_control_fraction(
@@ -225,7 +223,7 @@ def break_even_alignment(
       chosen_after_forward: see :func:`relative_cost`.
 
     Returns:
-      The smallest such |ρ|; negative if even ρ = 0 gains (importance sampling alone), and 1 or
+      The smallest such size of ρ; negative if even ρ = 0 gains (importance sampling alone), and 1 or
       more if no predictor can.
 
     Raises:
@@ -280,10 +278,8 @@ def speedup(
     if chosen_after_forward:
         best = (np.sqrt(a) + np.sqrt((1 - a) * c)) ** 2
     else:
-        share = np.clip(1 - c, 0.0, None)
-        best = 1 - (np.sqrt((1 - a) * share) - np.sqrt(a * c)) ** 2
-    positive = best > 0
-    fastest = np.where(positive, 1 / np.where(positive, best, 1.0), np.inf)
+        best = 1 - (np.sqrt((1 - a) * np.maximum(1 - c, 0.0)) - np.sqrt(a * c)) ** 2
+    fastest = np.where(best > 0, 1 / np.where(best > 0, best, 1.0), np.inf)
     return np.where(gains, fastest, 1.0)
 
 
