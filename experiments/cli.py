@@ -24,6 +24,7 @@ from experiments.bench.cli import add_bench, add_scale, list_bench
 from experiments.errors import UsageError, unknown_name
 from experiments.optimizers import OPTIMIZERS
 from experiments.results import create_run_folder
+from experiments.stability.cli import add_horizon, add_stability
 from experiments.tasks import TASKS, load_task
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     add_bench(commands)
     add_scale(commands)
+    add_stability(commands)
+    add_horizon(commands)
     listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser
