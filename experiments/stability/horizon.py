@@ -65,8 +65,8 @@ def stable_horizon(learning_rate: Any, momentum: Any, s_max: float) -> WeightPre
         zero = jnp.zeros([])
         return StableHorizonState(inner.init(params), zero + s_max, zero, zero, zero, zero)
 
-    def update_fn(grads: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
-        del extra_args
+    def update_fn(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        grads = updates
         along = optax.tree.vdot(grads, predicted_update(state, params))
         squared = optax.tree.vdot(grads, grads)
         rise = MEMORY * state.rise + along - state.slope
@@ -86,6 +86,5 @@ def stable_horizon(learning_rate: Any, momentum: Any, s_max: float) -> WeightPre
             sizes=sizes,
         )
 
-    return WeightPrediction(
-        lookahead_params, optax.GradientTransformationExtraArgs(init_fn, update_fn)
-    )
+    tx = optax.with_extra_args_support(optax.GradientTransformation(init_fn, update_fn))
+    return WeightPrediction(lookahead_params, tx)

@@ -12,7 +12,12 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from experiments.optimizers import horizon_label
 from experiments.stability.config import StabilityConfig
 from experiments.stability.run import StabilityRecord
-from xgrad_optax.stability import max_learning_rate, spectral_radius
+from xgrad_optax.stability import (
+    best_horizon,
+    max_learning_rate,
+    spectral_radius,
+    stationary_variance,
+)
 
 
 def plot_limits(path: Path, records: Sequence[StabilityRecord], config: StabilityConfig) -> None:
@@ -86,3 +91,36 @@ def _draw_limits(panel: Any, records: Sequence[StabilityRecord], momentum: float
 def _draw_edge(panel: Any, record: StabilityRecord, color: Any) -> None:
     values = [np.nan if value is None else value for value in record.edge_sharpness]
     panel.plot(record.edge_steps, values, color=color, label=horizon_label(record.s))
+
+
+def plot_choice(path: Path, momentum: float) -> None:
+    """Draws what the quadratic model says about the choice of s; nothing is measured here.
+
+    Args:
+        path: the PNG to write.
+        momentum: μ.
+    """
+    figure = Figure(figsize=(10.0, 4.2), layout="constrained")
+    fastest, noise = figure.subplots(1, 2)
+    colors = colormaps["viridis"](np.linspace(0.0, 0.85, 4))
+    products = np.geomspace(0.01, 2 * (1 + momentum), 200)
+    fastest.plot(products, (1 + momentum) / products - 0.5, "--", color="0.2", label="stable below")
+    for condition, color in zip((1, 10, 100, 1000), colors, strict=True):
+        spectra = np.stack([products / condition, products], axis=-1)
+        best = best_horizon(spectra, 1.0, momentum)
+        fastest.plot(products, best, color=color, label=f"fastest, h_max/h_min = {condition}")
+    fastest.set(xscale="log", xlabel="γ h_max", ylabel="s", ylim=(-0.2, 10))
+    fastest.set_title("The s that converges fastest without noise")
+    horizons = np.linspace(0, 8, 400)
+    for product, color in zip((0.03, 0.1, 0.3, 1.0), colors, strict=True):
+        variances = stationary_variance(product, 1.0, horizons, momentum)
+        ratios = variances / stationary_variance(product, 1.0, 0, momentum)
+        noise.plot(horizons, ratios, color=color, label=f"γh = {product:g}")
+    noise.set(xlabel="s", ylabel="variance / variance at s = 0", ylim=(0, 1.5))
+    noise.set_title("What gradient noise leaves around the minimum")
+    for panel in (fastest, noise):
+        panel.legend(frameon=False)
+        panel.grid(True, color="0.9")
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"The quadratic model at μ = {momentum:g}")
+    figure.savefig(path, dpi=150)

@@ -15,6 +15,7 @@ from experiments.stability.run import StabilityRecord
 from experiments.tables import TABLE_STYLE, markdown_table
 
 PICTURE_FILE = "limits.png"
+CHOICE_FILE = "choice.png"
 
 _HEADER = (
     "horizon",
@@ -136,6 +137,7 @@ def _markdown_lines(
         f"{scale.edge_steps} steps; the sharpness h is measured every {scale.edge_every}. The "
         f"quadratic model is stable while γh(1 + 2s) < 2(1 + μ) = {2 * (1 + config.momentum):g}."
     )
+    yield f"\n## What the quadratic model says about s\n\n![Best horizons]({CHOICE_FILE})"
     yield f"\nEvery figure: `{RUNS_FILE}`; versions, device, date and commit: `{META_FILE}`."
 
 

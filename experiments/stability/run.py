@@ -73,7 +73,13 @@ def stability(problem: Problem, config: StabilityConfig, folder: Path) -> bool:
         folder=folder,
         configuration=config,
     )
-    from experiments.stability.report import PICTURE_FILE, markdown_report, notes, terminal_report
+    from experiments.stability.report import (
+        CHOICE_FILE,
+        PICTURE_FILE,
+        markdown_report,
+        notes,
+        terminal_report,
+    )
 
     publish(
         folder,
@@ -82,9 +88,10 @@ def stability(problem: Problem, config: StabilityConfig, folder: Path) -> bool:
         notes(config, meta),
     )
     if records:
-        from experiments.stability.plots import plot_limits
+        from experiments.stability.plots import plot_choice, plot_limits
 
         plot_limits(folder / PICTURE_FILE, records, config)
+        plot_choice(folder / CHOICE_FILE, config.momentum)
     return meta["status"] == "complete"
 
 
