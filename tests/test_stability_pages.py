@@ -1,4 +1,4 @@
-"""The pages on stability keep their promises: their Python runs, and their table is the formula's."""
+"""The pages on stability keep their promises: their Python runs, their table is the formula."""
 
 import re
 from pathlib import Path

@@ -155,8 +155,8 @@ def test_two_dot_products_give_the_secant_without_the_old_gradient():
         return jnp.array([0.5, 2.0, 6.0]) * theta + noise[step]
 
     found, expected = follow(gradient, 0.1, 0.9, 4.0, 30)
-    np.testing.assert_allclose(found, expected, rtol=1e-3)
-    assert 0 < found.min() < found.max() <= 4, "neither bound all the time"
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert len(np.unique(found)) > 20, "not a bound all the time"
 
 
 def test_the_prototype_rescues_a_quadratic_on_which_its_bound_diverges():
