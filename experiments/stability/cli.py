@@ -29,7 +29,7 @@ def add_stability(commands: "Commands[Parser]") -> None:
             "stable learning rate of SGDM for each horizon, and observes it: near that point, in "
             "mini-batch training and in full-batch training. Writes report.md, limits.png, "
             "choice.png, runs.jsonl and meta.json to a new folder. Ctrl-C keeps the horizons that "
-            "have finished. About one minute for digits on two cores, half an hour for cifar10."
+            "have finished. About one minute for digits on two cores, longer for cifar10."
         ),
         allow_abbrev=False,
     )

@@ -46,8 +46,10 @@ def make_sharpest(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Sharp
             return np.asarray(ravel_pytree(product(params, examples, tangent))[0], np.float64)
 
         start = np.random.default_rng(0).normal(size=flat.size)  # the same result every time
-        operator = LinearOperator((flat.size, flat.size), matvec=multiply, dtype=np.float64)  # pyright: ignore[reportCallIssue]
-        solve: Any = eigsh  # its annotations know no tolerance but 0
+        # SciPy's annotations know neither these arguments nor a tolerance other than 0.
+        make_operator: Any = LinearOperator
+        solve: Any = eigsh
+        operator = make_operator((flat.size, flat.size), matvec=multiply, dtype=np.float64)
         values, vectors = solve(operator, k=1, which="LA", v0=start, tol=_TOLERANCE)
         return Sharpest(float(values[0]), unravel(vectors[:, 0].astype(flat.dtype)))
 
