@@ -25,6 +25,7 @@ from experiments.errors import UsageError, unknown_name
 from experiments.optimizers import OPTIMIZERS
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
 from experiments.results import create_run_folder
+from experiments.stability.cli import add_horizon, add_stability
 from experiments.tasks import TASKS, load_task
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     add_scale(commands)
     add_page(commands)
     add_predict_gradients(commands)
+    add_stability(commands)
+    add_horizon(commands)
     listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser
