@@ -60,9 +60,12 @@ def measure(
 
         start = (draws.params, rule.transform.init(draws.params))
         carry = (start, errors.init(*start))
-        ((params, _), _), by_epoch = jax.lax.scan(epoch, carry, (draws.batches, draws.step_keys))
+        ((params, _), _), (relative_error, cosine) = jax.lax.scan(
+            epoch, carry, (draws.batches, draws.step_keys)
+        )
         return Measured(
-            *by_epoch,
+            relative_error,
+            cosine,
             task.loss(params, splits.validation, draws.measure_key),
             task.metric(params, splits.validation, draws.measure_key),
         )
