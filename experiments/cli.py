@@ -23,6 +23,7 @@ from experiments.arguments import (
     positive,
     seed,
 )
+from experiments.batch_norm.cli import add_batch_norm
 from experiments.bench.cli import add_bench, add_scale, list_bench
 from experiments.errors import UsageError
 from experiments.optimizers import OPTIMIZERS
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add_bench(commands)
     add_scale(commands)
     add_prediction_error(commands)
+    add_batch_norm(commands)
     listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser
