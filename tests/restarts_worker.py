@@ -3,8 +3,6 @@
 import hashlib
 import itertools
 import json
-import os
-import re
 from pathlib import Path
 
 import jax
@@ -75,22 +73,6 @@ def restore_and_train(optimizer, form, mesh_shape, directory):
 
 def as_numpy(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-# --------------------------------------------------------------------------------------------------
-# Documentation
-# --------------------------------------------------------------------------------------------------
-
-
-def run_document(path, directory):
-    """Executes the Python blocks of a Markdown file, one after the other, in this directory."""
-    os.chdir(directory)
-    text = Path(path).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    namespace = {"__name__": "document"}
-    for block in blocks:
-        exec(compile(block, path, "exec"), namespace)
-    return len(blocks)
 
 
 # --------------------------------------------------------------------------------------------------

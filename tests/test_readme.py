@@ -2,21 +2,17 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
+from documents import ROOT, code_blocks
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-
-
-def code_blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+README = ROOT / "README.md"
 
 
 def test_python_examples_train(capsys):
     namespace = {"__name__": "readme"}
-    for block in code_blocks("python"):
+    for block in code_blocks(README, "python"):
         exec(compile(block, "README.md", "exec"), namespace)
     losses = [float(line) for line in capsys.readouterr().out.split()]
     assert len(losses) == 2
@@ -27,14 +23,13 @@ def test_python_examples_train(capsys):
     ("position", "last_words"), [(0, "python -m experiments compare"), (1, "python -m pytest")]
 )
 def test_the_two_commands_come_first(position, last_words):
-    block = code_blocks("bash")[position]
+    block = code_blocks(README, "bash")[position]
     assert block.count("\n") == 1, "one command line, so that it can be pasted as it is"
     assert block.strip().endswith(last_words)
     assert shlex.split(block)[:5] == ["python", "-m", "pip", "install", "-e"]
 
 
 def test_links_point_to_files_that_exist():
-    root = Path(__file__).resolve().parent.parent
-    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", README.read_text(encoding="utf-8"))
     assert targets
-    assert not [t for t in targets if not (root / t).exists()]
+    assert not [t for t in targets if not (ROOT / t).exists()]

@@ -3,7 +3,6 @@
 import random
 import signal
 import time
-from pathlib import Path
 
 import chex
 import isolated
@@ -222,12 +221,6 @@ def test_an_injected_s_comes_from_the_checkpoint(form, tmp_path):
     _, restored = tx.update(params, restored, params)
     assert restored.hyperparams["s"] == 2.5
     assert restored.inner_state.horizon.value() == 2.5
-
-
-def test_examples_of_the_documentation_run(tmp_path):
-    document = Path(__file__).resolve().parent.parent / "docs" / "checkpoints.md"
-    blocks = isolated.run(restarts_worker.run_document, str(document), tmp_path, devices=8)
-    assert blocks == 5
 
 
 # --------------------------------------------------------------------------------------------------
