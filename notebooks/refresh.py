@@ -1,4 +1,4 @@
-"""Executes the notebooks here and keeps what they print and draw: ``python notebooks/refresh.py``."""
+"""Executes the notebooks, keeps what they print and draw: ``python notebooks/refresh.py``."""
 
 import os
 from pathlib import Path
