@@ -1,0 +1,77 @@
+"""Gradient prediction with control variates: fewer backward passes, still unbiased.
+
+A few examples of each mini-batch get a true gradient, the others a cheap predicted one, and a
+control variate removes the bias (arXiv 2511.05187). Start with :func:`predicted_value_and_grad`;
+docs/control-variates.md derives everything and says when it pays.
+"""
+
+from xgrad_optax.control_variates.alignment import (
+    Alignment,
+    AlignmentState,
+    init_alignment,
+    leaf_alignment,
+    overall_alignment,
+    update_alignment,
+)
+from xgrad_optax.control_variates.cost import CostRatio, measure_cost_ratio
+from xgrad_optax.control_variates.estimator import control_variate_gradient, weighted_mean
+from xgrad_optax.control_variates.gradient import (
+    PredictedGradient,
+    PredictedGradientState,
+)
+from xgrad_optax.control_variates.losses import HeadedLoss, HeadedParams, Rows
+from xgrad_optax.control_variates.ntk import neural_tangent_kernel
+from xgrad_optax.control_variates.predictors import (
+    GradientPredictor,
+    from_function,
+    low_precision,
+)
+from xgrad_optax.control_variates.selection import Selection, pick, select, selection_probabilities
+from xgrad_optax.control_variates.theory import (
+    break_even_alignment,
+    cost_variance_ratio,
+    optimal_coefficient,
+    optimal_control_fraction,
+    relative_cost,
+    sampling_ratio,
+    selection_variance,
+    speedup,
+    variance_ratio,
+)
+from xgrad_optax.control_variates.train_step import predicted_value_and_grad
+
+__all__ = [
+    "Alignment",
+    "AlignmentState",
+    "CostRatio",
+    "GradientPredictor",
+    "HeadedLoss",
+    "HeadedParams",
+    "PredictedGradient",
+    "PredictedGradientState",
+    "Rows",
+    "Selection",
+    "break_even_alignment",
+    "control_variate_gradient",
+    "cost_variance_ratio",
+    "from_function",
+    "init_alignment",
+    "leaf_alignment",
+    "low_precision",
+    "measure_cost_ratio",
+    "neural_tangent_kernel",
+    "optimal_coefficient",
+    "optimal_control_fraction",
+    "overall_alignment",
+    "pick",
+    "predicted_value_and_grad",
+    "relative_cost",
+    "sampling_ratio",
+    "select",
+    "selection_probabilities",
+    "selection_variance",
+    "speedup",
+    "update_alignment",
+    "variance_ratio",
+    "weighted_mean",
+]
