@@ -2,9 +2,11 @@
 
 import collections
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optimizers_under_test as table
 from sharded_mlp import (
@@ -13,11 +15,14 @@ from sharded_mlp import (
     OPTIMIZERS,
     P,
     drop_in,
+    explicit,
     make_batch,
     make_mesh,
     make_params,
     plain,
 )
+
+from xgrad_optax import diagnostics
 
 # --------------------------------------------------------------------------------------------------
 # Types: shape, dtype and partition
@@ -109,9 +114,9 @@ def collectives(program):
 class Workbench:
     """Compiles train steps for one layout; to be used under ``jax.set_mesh(self.mesh)``."""
 
-    def __init__(self, layout_name, axis_types):
+    def __init__(self, layout_name, axis_types, mesh_shape=None):
         self.layout = LAYOUTS[layout_name]
-        self.mesh = make_mesh(self.layout, axis_type=AXIS_TYPES[axis_types])
+        self.mesh = make_mesh(self.layout, mesh_shape, AXIS_TYPES[axis_types])
         self.batch = make_batch(0, self.mesh)
 
     def compile(self, form, dtype=jnp.float32):
@@ -188,3 +193,59 @@ def types_with_master_copy():
     with jax.set_mesh(bench.mesh):
         program, params, state = bench.compile(form, jnp.bfloat16)
         return measure(params, state), measure(*program(params, state, bench.batch))
+
+
+# --------------------------------------------------------------------------------------------------
+# Diagnostics
+# --------------------------------------------------------------------------------------------------
+
+
+class MeasuredError(NamedTuple):
+    """What measuring prediction errors does on a mesh.
+
+    Attributes:
+      moved: key paths of arrays that lie elsewhere after two steps.
+      specs: how the buffers of the parameters are partitioned.
+      added: arrays that only the step with a measurement communicates.
+      errors: relative errors after some steps.
+    """
+
+    moved: list
+    specs: dict
+    added: collections.Counter
+    errors: np.ndarray
+
+
+def measure_prediction_error(layout_name, axis_types, kind):
+    """Trains sgdm with a measurement on eight devices, and on one."""
+    return tuple(_train_measured(layout_name, axis_types, kind, shape) for shape in (None, (1, 1)))
+
+
+def _train_measured(layout_name, axis_types, kind, mesh_shape):
+    optimizer = OPTIMIZERS["sgdm"]
+    bench = Workbench(layout_name, axis_types, mesh_shape)
+    form = explicit(optimizer.make(), optimizer.predictors()[kind])
+    measure = diagnostics.prediction_error((1, 3))
+    plain_step = form.step(bench.layout)
+
+    def init(params):
+        opt_state = form.tx.init(params)
+        return opt_state, measure.init(params, opt_state)
+
+    def step(params, state, batch):
+        params, opt_state = plain_step(params, state[0], batch)
+        return params, (opt_state, measure.update(state[1], params, opt_state))
+
+    with jax.set_mesh(bench.mesh):
+        params = make_params(bench.layout, bench.mesh)
+        end = start = (params, init(params))
+        program = jax.jit(step).lower(*start, bench.batch).compile()
+        for _ in range(6):
+            end = program(*end, bench.batch)
+        _, errors = end[1]
+        return MeasuredError(
+            moved=bench.moved(program, *start),
+            specs={name: tuple(ring.sharding.spec) for name, ring in errors.params.items()},
+            added=collectives(program) - bench.collectives(form),
+            errors=np.asarray(measure.summary(errors).overall.relative_error),
+        )

@@ -196,6 +196,16 @@ def validate_horizon(s: Any) -> Any:
     return s if isinstance(s, np.ndarray | jax.Array) else number
 
 
+def validate_whole_number(value: Any, name: str) -> int:
+    """Returns ``value`` as an int; a TypeError or ValueError names what is not a number >= 1."""
+    expected = f"{name} must be a whole number >= 1"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{expected}, got {value!r} of type {type(value).__name__}.")
+    if value < 1:
+        raise ValueError(f"{expected}, got {value}.")
+    return int(value)
+
+
 # --------------------------------------------------------------------------------------------------
 # The states
 # --------------------------------------------------------------------------------------------------

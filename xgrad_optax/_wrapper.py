@@ -181,14 +181,21 @@ def lookahead_params(params: Params, opt_state: OptState) -> Params:
       >>> lookahead_params(params, opt_state)["w"]  # 0.9 - 2·0.1
       Array([0.7, 0.7], dtype=float32)
     """
+    arrays = unboxed(params)
+    displacements = [
+        Found(path, _displacement(state, arrays)) for path, state in prediction_states(opt_state)
+    ]
+    return merge_into(params, displacements, _moved)
+
+
+def prediction_states(opt_state: OptState) -> list[Found[WeightPredictionState]]:
+    """The states of the explicit form in the outermost ``opt_state``; a ValueError without any."""
     opt_state = unboxed(opt_state)
     found = find_states(opt_state, WeightPredictionState)
     if not found:
         raise ValueError(_no_state_for_lookahead(opt_state))
     _refuse_injected_rollout(opt_state)
-    arrays = unboxed(params)
-    displacements = [Found(path, _displacement(state, arrays)) for path, state in found]
-    return merge_into(params, displacements, _moved)
+    return found
 
 
 def _displacement(state: WeightPredictionState, params: Params) -> Updates:

@@ -1,15 +1,113 @@
-"""Flax Linen: lets ``flax.serialization`` write and read train states that hold a prediction.
+"""Flax Linen: a train state that knows both points, BatchNorm statistics, and serialization.
 
-Import it once, before ``flax.serialization.to_bytes`` or ``flax.training.checkpoints`` meets such a
-state. (Orbax needs nothing.) Only arrays are written; rules and static hyperparameters come from
-the state that is restored into, as the tree structure always does.
+Import it once, before ``flax.serialization.to_bytes`` or ``flax.training.checkpoints`` meets a
+train state that holds a prediction. (Orbax needs nothing.) Only arrays are written; rules and
+static hyperparameters come from the state that is restored into, as the tree structure always does.
 """
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import jax
 from flax import serialization
+from flax.training import train_state
 
 from xgrad_optax import predictors
+from xgrad_optax._batch_stats import averaged_batch_stats
+from xgrad_optax._points import base_point, predicted_point
 from xgrad_optax._state import Horizon, Hyperparameters
+from xgrad_optax._typing import Params, PyTree
+from xgrad_optax._wrapper import WeightPrediction
+
+Batch = TypeVar("Batch")
+
+
+class XGradTrainState(train_state.TrainState):
+    """Flax's ``TrainState`` with the two points of a prediction; ``apply_gradients`` is Flax's own.
+
+    Serves both forms, so that a loop need not know which one it has: take gradients at
+    ``predicted_params``, evaluate and export ``base_params``. Add fields, such as batch statistics,
+    in a subclass, as with Flax's.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp, xgrad_optax
+      >>> state = XGradTrainState.create(
+      ...     apply_fn=lambda params, inputs: inputs @ params["w"],
+      ...     params={"w": jnp.zeros(2)},
+      ...     tx=xgrad_optax.sgdm(0.1, s=1),
+      ... )
+      >>> @jax.jit
+      ... def train_step(state, inputs, targets):
+      ...     def loss_fn(params):
+      ...         return jnp.mean((state.apply_fn(params, inputs) - targets) ** 2)
+      ...     loss, grads = jax.value_and_grad(loss_fn)(state.predicted_params)  # was: .params
+      ...     return state.apply_gradients(grads=grads), loss
+      >>> for _ in range(100):
+      ...     state, loss = train_step(state, jnp.eye(2), jnp.ones(2))
+      >>> bool(jnp.allclose(state.base_params["w"], 1.0, atol=0.05))
+      True
+    """
+
+    @classmethod
+    def create(cls, *, apply_fn: Callable, params: Params, tx: Any, **kwargs: Any):
+        """As Flax's, but ``tx`` may also be a :class:`xgrad_optax.WeightPrediction`."""
+        tx = tx.tx if isinstance(tx, WeightPrediction) else tx
+        return super().create(apply_fn=apply_fn, params=params, tx=tx, **kwargs)
+
+    @property
+    def predicted_params(self) -> Params:
+        """θ̂: take the loss and its gradient here."""
+        return predicted_point(self.params, self.opt_state)
+
+    @property
+    def base_params(self) -> Params:
+        """θ: evaluate, export and average these."""
+        return base_point(self.params, self.opt_state)
+
+
+def recalibrate_batch_stats(
+    forward: Callable[[PyTree, Batch], tuple[Any, PyTree]],
+    variables: PyTree,
+    batches: Iterable[Batch],
+) -> PyTree:
+    """Measures BatchNorm statistics anew, at the parameters in ``variables``.
+
+    Running statistics belong to the parameters of the forward passes that they were collected in:
+    with prediction to θ̂, and to those of many past steps. Before evaluating, exporting or
+    averaging parameters they can be replaced by the plain average over some training batches; the
+    documentation says when that matters.
+
+    Args:
+      forward: ``(variables, batch) -> (anything, updated collections)``, runs the model in training
+        mode, as ``model.apply(variables, batch, train=True, mutable=["batch_stats"])`` does; wrap
+        it in ``jax.jit``.
+      variables: ``{"params": θ, "batch_stats": ...}``.
+      batches: training batches of equal size, some dozens of them.
+
+    Returns:
+      The new ``batch_stats`` collection.
+
+    Raises:
+      ValueError: there are no batch statistics, ``forward`` does not update them, or there are no
+        batches.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp
+      >>> from flax import linen as nn
+      >>> model = nn.BatchNorm(use_running_average=False)
+      >>> batches = 2.0 + jax.random.normal(jax.random.key(0), (10, 100, 3))
+      >>> variables = model.init(jax.random.key(1), batches[0])
+      >>> forward = jax.jit(lambda v, batch: model.apply(v, batch, mutable=["batch_stats"]))
+      >>> batch_stats = recalibrate_batch_stats(forward, variables, batches)
+      >>> bool(jnp.allclose(batch_stats["mean"], batches.mean((0, 1)), rtol=1e-3))
+      True
+    """
+
+    def update(stats: PyTree, batch: Batch) -> PyTree:
+        _, updated = forward({**variables, "batch_stats": stats}, batch)
+        return updated["batch_stats"]
+
+    return averaged_batch_stats(update, variables.get("batch_stats", {}), batches)
 
 
 def register_serialization(node_type: type) -> None:

@@ -54,10 +54,13 @@ class Predictor(abc.ABC):
       hyperparameters: named numbers, schedules, arrays.
       transient: whether the memory holds nothing but the last update. The drop-in form, which
         predicts at the moment of the update, does not store such a memory.
+      linear: whether the prediction for s steps is s times that for one step. Whoever keeps the
+        predictions of a moment for many s (:mod:`xgrad_optax.diagnostics`) then keeps only one.
     """
 
     hyperparameters: Hyperparameters
     transient: ClassVar[bool] = False
+    linear: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_dataclass(cls, data_fields=["hyperparameters"], meta_fields=[])
@@ -105,6 +108,7 @@ class LastUpdate(Predictor):
     """See :func:`last_update`."""
 
     transient: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
 
     def init(self, params: Params) -> PyTree:
         """Zeros: nothing has been observed."""
@@ -292,6 +296,8 @@ class FromMoments(Predictor):
     Its hyperparameters are the closed form (``family``), ``learning_rate``, and what the closed
     form needs besides the moments.
     """
+
+    linear: ClassVar[bool] = True
 
     def check(self, inner_state: OptState) -> None:
         """There must be exactly one state with the moments, and a step count for a schedule."""
