@@ -39,5 +39,8 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 # A reference to a public name of this package must resolve. Those to other packages become links
-# with ``-t online`` only, and annotations may name what is private.
-nitpick_ignore_regex = [(r"py:.*", r"(?!xgrad_optax\.(?!_)).*")]
+# with ``-t online`` only; annotations name types where they are defined, which may be private.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!xgrad_optax\.(?!_)).*"),
+    (r"py:class", r"xgrad_optax\.control_variates\.\w+\.\w+"),
+]

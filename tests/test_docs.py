@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import pkgutil
 import re
 import subprocess
@@ -66,20 +67,22 @@ def documented_names(site):
 
 
 def public_modules():
-    """The package and every module below it without an underscore in its path."""
-    found = pkgutil.walk_packages(xgrad_optax.__path__, "xgrad_optax.")
+    """The package and every module or subpackage of it without an underscore."""
+    found = pkgutil.iter_modules(xgrad_optax.__path__, "xgrad_optax.")
     names = [info.name for info in found if "._" not in info.name]
     return [xgrad_optax, *map(importlib.import_module, names)]
 
 
 def public_names(module):
-    """``__all__``, or else what is defined there without an underscore."""
+    """``__all__``, or else the functions and classes defined there without an underscore."""
     if hasattr(module, "__all__"):
         return module.__all__
     return [
         name
         for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+        if (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
     ]
 
 
