@@ -13,7 +13,7 @@ from xgrad_optax.control_variates.alignment import (
     overall_alignment,
     update_alignment,
 )
-from xgrad_optax.control_variates.cost import CostRatio, measure_cost_ratio
+from xgrad_optax.control_variates.cost import CostRatio, fit_flops, measure_cost_ratio, step_flops
 from xgrad_optax.control_variates.estimator import control_variate_gradient, weighted_mean
 from xgrad_optax.control_variates.gradient import (
     PredictedGradient,
@@ -54,6 +54,7 @@ __all__ = [
     "break_even_alignment",
     "control_variate_gradient",
     "cost_variance_ratio",
+    "fit_flops",
     "from_function",
     "init_alignment",
     "leaf_alignment",
@@ -71,6 +72,7 @@ __all__ = [
     "selection_probabilities",
     "selection_variance",
     "speedup",
+    "step_flops",
     "update_alignment",
     "variance_ratio",
     "weighted_mean",

@@ -1,7 +1,8 @@
 """What a predicted gradient costs, read off the compiled programs and off the clock."""
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from xgrad_optax._typing import Params, PyTree
 from xgrad_optax.control_variates import theory
 from xgrad_optax.control_variates.gradient import PredictedGradient, PredictedGradientState
+from xgrad_optax.control_variates.selection import batch_size_of
 
 
 class CostRatio(NamedTuple):
@@ -69,20 +71,17 @@ def measure_cost_ratio(
         raise ValueError("a control fraction of 1 predicts nothing: there is no cost to measure.")
     if repetitions < 1:
         raise ValueError(f"repetitions must be at least 1, got {repetitions}.")
-    programs = {
-        "plain": _compiled(gradient.at_fraction(1.0), params, state, batch),
-        "predicted": _compiled(gradient.at_fraction(f), params, state, batch),
+    arguments = (params, state, batch)
+    calls = {
+        "plain": (gradient.at_fraction(1.0), arguments),
+        "predicted": (gradient.at_fraction(f), arguments),
+    }
+    flops = {
+        name: step_flops(gradient, g, *arguments) for name, g in (("plain", 1), ("predicted", f))
     }
     if fit_batch is not None:
-        programs["fit"] = _compiled(gradient.fit, params, state, fit_batch)
-    arguments = dict.fromkeys(programs, (params, state, batch))
-    arguments["fit"] = (params, state, fit_batch)
-    flops = {name: float(program.cost_analysis()["flops"]) for name, program in programs.items()}
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(repetitions + 1):  # the first round warms up
-        for name, program in programs.items():
-            times[name].append(_seconds(program, arguments[name]))
-    seconds = {name: float(np.median(values[1:])) for name, values in times.items()}
+        calls["fit"] = (gradient.fit, (params, state, fit_batch))
+        flops["fit"] = fit_flops(gradient, params, state, fit_batch)
 
     def ratio(costs: dict[str, float]) -> float:
         total = costs["predicted"] + costs.get("fit", 0.0) / gradient.refit_interval
@@ -90,14 +89,49 @@ def measure_cost_ratio(
             f, total / costs["plain"], chosen_after_forward=bool(gradient.importance)
         )
 
-    return CostRatio(ratio(flops), ratio(seconds))
+    return CostRatio(ratio(flops), ratio(_median_seconds(calls, repetitions)))
+
+
+def step_flops(
+    gradient: PredictedGradient,
+    control_fraction: float,
+    params: Params,
+    state: PredictedGradientState,
+    batch: PyTree,
+) -> float:
+    """Floating-point operations of one call with this control fraction, by XLA's count."""
+    return _flops(gradient.at_fraction(control_fraction), params, state, batch)
+
+
+def fit_flops(
+    gradient: PredictedGradient, params: Params, state: PredictedGradientState, fit_batch: PyTree
+) -> float:
+    """Floating-point operations of one fit: XLA's count, and what it cannot see."""
+    # The body of a loop counts once, so the loops over chunks must be of one chunk.
+    unrolled = dataclasses.replace(
+        gradient, predictor=gradient.predictor.in_one_chunk(), chunk_size=batch_size_of(fit_batch)
+    )
+    counted = _flops(unrolled.fit, params, state, fit_batch)
+    return counted + gradient.predictor.uncounted_flops
+
+
+def _flops(function: Callable[..., Any], *arguments: Any) -> float:
+    return float(_compiled(function, *arguments).cost_analysis()["flops"])
+
+
+def _median_seconds(
+    calls: Mapping[str, tuple[Callable[..., Any], Any]], repetitions: int
+) -> dict[str, float]:
+    """Times the compiled calls in turn, so that a slow moment hits them alike."""
+    programs = {name: _compiled(function, *args) for name, (function, args) in calls.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repetitions + 1):  # the first round warms up
+        for name, program in programs.items():
+            begin = time.perf_counter()
+            jax.block_until_ready(program(*calls[name][1]))
+            times[name].append(time.perf_counter() - begin)
+    return {name: float(np.median(values[1:])) for name, values in times.items()}
 
 
 def _compiled(function: Callable[..., Any], *arguments: Any) -> Any:
     return jax.jit(function).lower(*arguments).compile()
-
-
-def _seconds(program: Any, arguments: Any) -> float:
-    begin = time.perf_counter()
-    jax.block_until_ready(program(*arguments))
-    return time.perf_counter() - begin

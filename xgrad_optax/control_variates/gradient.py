@@ -97,6 +97,7 @@ class PredictedGradient:
       refit_interval: steps between fits.
       cost_ratio: c; ``None`` if there is nothing to choose.
       defensive: share of the choice that is even.
+      chunk_size: how many per-example gradients exist at a time while alignments are measured.
     """
 
     loss: ExampleLoss
@@ -107,6 +108,7 @@ class PredictedGradient:
     refit_interval: int
     cost_ratio: float | None
     defensive: float
+    chunk_size: int = 32
 
     # ---------------------------------------------------------------------------------------------
     # The state
@@ -179,6 +181,7 @@ class PredictedGradient:
             held_out,
             scores=self._scores if self.importance else None,
             defensive=self.defensive,
+            chunk_size=self.chunk_size,
         )
         finite = _all_finite((fresh.moments, new))
         alignment = state.alignment

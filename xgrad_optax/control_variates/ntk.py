@@ -71,6 +71,12 @@ class NeuralTangentKernel(GradientPredictor):
         self.kernel: Kernel = kernel
         self.basis_dtype = basis_dtype
         self.chunk_size = chunk_size
+        self.uncounted_flops = 9.0 * fit_examples**3  # a symmetric eigendecomposition
+
+    def in_one_chunk(self) -> "NeuralTangentKernel":
+        """All per-example gradients at once."""
+        n = self.fit_examples
+        return NeuralTangentKernel(n, self.rank, self.kernel, self.basis_dtype, chunk_size=n)
 
     def init(self, loss: ExampleLoss, params: Params) -> NTKState:
         """All zeros: predicts zero."""
@@ -304,7 +310,7 @@ def leave_one_out_ridge(values: jax.Array, vectors: jax.Array, targets: jax.Arra
         return jnp.sum((missed / jnp.maximum(1 - leverage, 1e-6)[:, None]) ** 2)
 
     ridges = jnp.asarray(RIDGES, values.dtype)
-    return ridges[jnp.argmin(jax.lax.map(error, ridges))]
+    return ridges[jnp.argmin(jax.vmap(error)(ridges))]
 
 
 def _sketched(grads: Updates, key: jax.Array) -> jax.Array:

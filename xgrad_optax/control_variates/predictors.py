@@ -22,10 +22,12 @@ class GradientPredictor(abc.ABC):
     Attributes:
       needs_rows: whether ``predict`` reads the forward pass of all rows.
       fit_examples: how many examples ``fit`` learns from; 0 if there is nothing to learn.
+      uncounted_flops: operations of a fit that XLA does not count (those of LAPACK).
     """
 
     needs_rows: ClassVar[bool] = False
     fit_examples: int = 0
+    uncounted_flops: float = 0.0
 
     def init(self, loss: ExampleLoss, params: Params) -> PyTree:
         """Returns the state of a predictor that predicts zero, or that needs no fit."""
@@ -38,6 +40,10 @@ class GradientPredictor(abc.ABC):
         """Returns the state after learning from ``fit_examples`` rows at ``params``."""
         del loss, params, batch, key
         return state
+
+    def in_one_chunk(self) -> "GradientPredictor":
+        """The same predictor with a fit that does not loop: XLA counts the body of a loop once."""
+        return self
 
     @abc.abstractmethod
     def predict(
