@@ -55,6 +55,11 @@ def positive(text: str) -> float:
     return _number(text, "a number above 0", lambda number: number > 0)
 
 
+def share(text: str) -> float:
+    """A part of something."""
+    return _number(text, "a number from 0 to 1", lambda number: 0 <= number <= 1)
+
+
 def count(text: str) -> int:
     """A whole number of things, at least one."""
     return _whole(text, 1, _LARGEST_COUNT)

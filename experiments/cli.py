@@ -23,6 +23,7 @@ from experiments.arguments import (
 from experiments.bench.cli import add_bench, add_scale, list_bench
 from experiments.errors import UsageError, unknown_name
 from experiments.optimizers import OPTIMIZERS
+from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
 from experiments.results import create_run_folder
 from experiments.tasks import TASKS, load_task
 
@@ -54,13 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m experiments",
-        description="Experiments with weight prediction for Optax optimizers.",
+        description="Experiments with weight prediction and with gradient prediction.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True)
     _add_compare(commands)
     add_bench(commands)
     add_scale(commands)
+    add_predict_gradients(commands)
     listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser
@@ -123,6 +125,7 @@ def _list(arguments: argparse.Namespace) -> int:
         beside = f"; baseline: {', '.join(family.baselines)}" if family.baselines else ""
         print(f"  {name:<10} {family.summary}{beside}")
     list_bench()
+    list_predict_gradients()
     return 0
 
 

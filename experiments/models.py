@@ -181,12 +181,38 @@ class Decoder(nn.Module):
         return embedding.attend(stack(self.place(activations + positions)))
 
 
+class VisionTrunk(nn.Module):
+    """A transformer over the patches of an image, averaged into one vector of features.
+
+    Attributes:
+        patch: edge of a square patch in pixels.
+        width: size of a patch's embedding, and of the features.
+        layers: number of blocks.
+        heads: number of attention heads.
+    """
+
+    patch: int
+    width: int
+    layers: int
+    heads: int
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Maps images, ``[batch, height, width, channels]``, to features, ``[batch, width]``."""
+        size = (self.patch, self.patch)
+        patches = nn.Conv(self.width, size, strides=size)(images)
+        activations = patches.reshape(len(images), -1, self.width)
+        positions = _positions(self, activations)
+        stack = TransformerStack(self.layers, self.heads, causal=False)
+        return stack(activations + positions).mean(axis=1)
+
+
 class VisionTransformer(nn.Module):
-    """A transformer over the patches of an image, averaged into logits.
+    """A :class:`VisionTrunk` with a linear head.
 
     Attributes:
         outputs: number of logits.
-        patch: edge of a square patch in pixels.
+        patch: as for the trunk, and so are the others.
         width: size of a patch's embedding.
         layers: number of blocks.
         heads: number of attention heads.
@@ -201,12 +227,8 @@ class VisionTransformer(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """Maps images, ``[batch, height, width, channels]``, to logits, ``[batch, outputs]``."""
-        size = (self.patch, self.patch)
-        patches = nn.Conv(self.width, size, strides=size)(images)
-        activations = patches.reshape(len(images), -1, self.width)
-        positions = _positions(self, activations)
-        stack = TransformerStack(self.layers, self.heads, causal=False)
-        return nn.Dense(self.outputs)(stack(activations + positions).mean(axis=1))
+        trunk = VisionTrunk(self.patch, self.width, self.layers, self.heads)
+        return nn.Dense(self.outputs)(trunk(images))
 
 
 def _positions(module: nn.Module, activations: jax.Array) -> jax.Array:

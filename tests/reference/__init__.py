@@ -16,6 +16,7 @@ from tests.reference.algorithm_1 import (
     last_update,
     zero_gradient,
 )
+from tests.reference.gradient_prediction import TanhTrunk
 from tests.reference.network import TanhNetwork
 from tests.reference.optimizers import (
     SGDM,
@@ -47,6 +48,7 @@ __all__ = [
     "RMSprop",
     "RMSpropMomentum",
     "TanhNetwork",
+    "TanhTrunk",
     "Trajectory",
     "Yogi",
     "algorithm_1",

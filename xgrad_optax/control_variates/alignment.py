@@ -61,8 +61,11 @@ def init_alignment(params: Params) -> AlignmentState:
     Args:
       params: tree of what the gradients are taken with respect to.
     """
-    zeros = jax.tree.map(lambda _: jnp.zeros([], jnp.float32), params)
-    return AlignmentState(Moments(zeros, zeros, zeros), jnp.zeros([], jnp.float32))
+
+    def zeros() -> PyTree:  # arrays of their own, or the state could not be donated
+        return jax.tree.map(lambda _: jnp.zeros([], jnp.float32), params)
+
+    return AlignmentState(Moments(zeros(), zeros(), zeros()), jnp.zeros([], jnp.float32))
 
 
 def update_alignment(

@@ -12,13 +12,17 @@ from xgrad_optax.control_variates.losses import ExampleLoss, per_example_gradien
 from xgrad_optax.control_variates.predictors import GradientPredictor
 from xgrad_optax.control_variates.selection import batch_size_of, selection_probabilities
 
+# Without scores, gradients are compared as means of up to so many examples.
+_GROUP = 8
+
 
 class Evaluation(NamedTuple):
     """What one predictor state is worth.
 
     Attributes:
       moments: of gradients and predictions per example, per leaf.
-      sampling_ratio: η of the given scores with respect to what the predictor misses, ``()``.
+      sampling_ratio: η of the given scores with respect to what the predictor misses, ``()``; 1
+        without scores.
     """
 
     moments: Moments
@@ -44,7 +48,7 @@ def evaluate(
     defensive: float = 0.1,
     chunk_size: int = 32,
 ) -> list[Evaluation]:
-    """Compares predictions with true gradients, example by example, in bounded memory.
+    """Compares predictions with true gradients, a few examples at a time, in bounded memory.
 
     Args:
       loss: what is trained.
@@ -65,35 +69,54 @@ def evaluate(
     count = batch_size_of(batch)
     if count < 2:
         raise ValueError(f"measuring an alignment needs at least two examples, got {count}.")
-    size = max(divisor for divisor in range(1, min(chunk_size, count) + 1) if count % divisor == 0)
+    # A prediction costs the same for one example as for many. Only scores need single examples.
+    group = 1 if scores is not None else _largest_divisor(count, at_most=min(count // 2, _GROUP))
+    size = group * _largest_divisor(count // group, at_most=max(chunk_size // group, 1))
     chunks = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), batch)
     part = loss.predicted_part(params)
     zeros = jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), part)
     nothing = jax.tree.map(lambda _: jnp.zeros([], jnp.float32), part)
 
     def add(sums: list[_Sums], chunk: PyTree) -> tuple[list[_Sums], list[jax.Array]]:
-        grads = per_example_gradients(loss, params, chunk)
-        each = [_predictions(loss, predictor, state, params, chunk) for state in states]
+        grads = per_example_gradients(loss, params, chunk, group)
+        each = [_predictions(loss, predictor, state, params, chunk, group) for state in states]
         missed = [_norms(jax.tree.map(lambda g, h: g - h, grads, h)) for h in each]
         return [_added(s, grads, h) for s, h in zip(sums, each, strict=True)], missed
 
     start = [_Sums(zeros, zeros, Moments(nothing, nothing, nothing)) for _ in states]
     sums, missed = jax.lax.scan(add, start, chunks)
-    values = None if scores is None else scores(loss.forward(params, batch))
-    probabilities = selection_probabilities(values, count, defensive=defensive)
+    if scores is None:
+        ratios = [jnp.ones([]) for _ in states]
+    else:
+        values = scores(loss.forward(params, batch))
+        chances = selection_probabilities(values, count, defensive=defensive)
+        ratios = [
+            _sampling_ratio(s, norms.reshape(count), chances)
+            for s, norms in zip(sums, missed, strict=True)
+        ]
+    moments = [_central(s, count // group) for s in sums]
     return [
-        Evaluation(_central(s, count), _sampling_ratio(s, norms.reshape(count), probabilities))
-        for s, norms in zip(sums, missed, strict=True)
+        Evaluation(jax.tree.map(lambda m: group * m, moment), ratio)
+        for moment, ratio in zip(moments, ratios, strict=True)
     ]
 
 
+def _largest_divisor(number: int, at_most: int) -> int:
+    return max(d for d in range(1, max(at_most, 1) + 1) if number % d == 0)
+
+
 def _predictions(
-    loss: ExampleLoss, predictor: GradientPredictor, state: PyTree, params: Params, batch: PyTree
+    loss: ExampleLoss,
+    predictor: GradientPredictor,
+    state: PyTree,
+    params: Params,
+    batch: PyTree,
+    group: int,
 ) -> Updates:
-    """The prediction for each example, leaves ``[b, ...]``."""
+    """The mean prediction for each group of examples, leaves ``[groups, ...]``."""
     rows = loss.forward(params, batch) if predictor.needs_rows else None
-    one_hot = jnp.eye(batch_size_of(batch))
-    return jax.vmap(lambda w: predictor.predict(loss, state, params, batch, rows, w))(one_hot)
+    weights = jnp.repeat(jnp.eye(batch_size_of(batch) // group), group, axis=1) / group
+    return jax.vmap(lambda w: predictor.predict(loss, state, params, batch, rows, w))(weights)
 
 
 def _added(sums: _Sums, grads: Updates, predictions: Updates) -> _Sums:
@@ -129,6 +152,7 @@ def _sampling_ratio(sums: _Sums, norms: jax.Array, probabilities: jax.Array) -> 
     count = norms.shape[0]
     mean = jax.tree.map(lambda g, h: (g - h) / count, sums.grads, sums.predictions)
     center = sum(jnp.vdot(m, m) for m in jax.tree.leaves(mean))
+    probabilities = probabilities.astype(norms.dtype)
     weighted = jnp.sum(norms**2 / probabilities) / count**2 - center
     uniform = jnp.mean(norms**2) - center
     return jnp.where(uniform > 0, weighted / jnp.where(uniform > 0, uniform, 1.0), 1.0)

@@ -69,7 +69,8 @@ class PredictedGradientState(NamedTuple):
       level: index into the control fractions, int32 ``()``.
       age: steps since the last fit, int32 ``()``.
       interval: after how many steps the next fit is due, int32 ``()``.
-      rejected: number of steps whose prediction was not finite and was left out, int32 ``()``.
+      rejected: number of steps and fits whose predictions were not finite and were left out,
+        int32 ``()``.
     """
 
     key: jax.Array
@@ -280,7 +281,7 @@ class PredictedGradient:
         rows, grads = self.loss.weighted_gradient(params, control, selection.weights)
         if not (self.predictor.needs_rows or self.loss.needs_rows):
             weights = spread(selection, batch_size_of(batch))
-            return _Drawn(batch, None, weights, grads, selection.weights @ rows.losses)
+            return _Drawn(batch, None, weights, grads, rows.losses.mean())  # equal weights
         others = leave(batch, selection)
         rows = regroup(rows, self.loss.forward(params, others))
         batch = regroup(control, others)
@@ -326,9 +327,10 @@ class PredictedGradient:
         if len(self.fractions) == 1:
             return state
         missed = state.sampling_ratio * self._unexplained(state)
+        after_forward = self.importance is not None
         ratios = [
             (1 + (1 - f) / f * missed)
-            * theory.relative_cost(f, self.cost_ratio, chosen_after_forward=bool(self.importance))
+            * float(theory.relative_cost(f, self.cost_ratio, chosen_after_forward=after_forward))
             for f in self.fractions
         ]
         plain = self.fractions.index(1.0)

@@ -204,14 +204,20 @@ def value_and_gradient(
     return jax.value_and_grad(mean)(params)
 
 
-def per_example_gradients(loss: ExampleLoss, params: Params, batch: PyTree) -> Updates:
-    """The predicted part's gradient of every example, leaves ``[b, ...]``: b times its memory."""
+def per_example_gradients(
+    loss: ExampleLoss, params: Params, batch: PyTree, group_size: int = 1
+) -> Updates:
+    """The predicted part's gradient of every example, leaves ``[b, ...]``: b times its memory.
 
-    def one(row: PyTree) -> Updates:
-        alone = jax.tree.map(lambda x: x[None], row)
-        return loss.weighted_gradient(params, alone, jnp.ones(1))[1]
+    With a ``group_size`` above 1, the mean gradient of every so many consecutive examples.
+    """
 
-    return jax.vmap(one)(batch)
+    def one(group: PyTree) -> Updates:
+        weights = jnp.full(group_size, 1 / group_size)
+        return loss.weighted_gradient(params, group, weights)[1]
+
+    grouped = jax.tree.map(lambda x: x.reshape(-1, group_size, *x.shape[1:]), batch)
+    return jax.vmap(one)(grouped)
 
 
 def _inputs_and_targets(batch: PyTree) -> tuple[Any, Any]:

@@ -44,11 +44,12 @@ class NTKState(NamedTuple):
     """What was learnt from n examples; n, k and d as in the module's text.
 
     Attributes:
-      output_gradients: δ_j, float32 ``[n, d]``.
-      features: ã_j, float32 ``[n, d + 1]``.
-      coefficients: (M + λI)⁻¹ Vᵀ, float32 ``[k, n]``; zero before the first fit.
+      output_gradients: δ_j, ``[n, d]``; float32 like the next two and λ, or float64 for a trunk
+        with such features.
+      features: ã_j, ``[n, d + 1]``.
+      coefficients: (M + λI)⁻¹ Vᵀ, ``[k, n]``; zero before the first fit.
       basis: U, a tree like the trunk of arrays ``[k, ...]``.
-      ridge: λ over the largest eigenvalue, float32 ``()``.
+      ridge: λ over the largest eigenvalue, ``()``.
     """
 
     output_gradients: jax.Array
@@ -83,15 +84,16 @@ class NeuralTangentKernel(GradientPredictor):
         trunk = loss.predicted_part(params)
         if trunk is params:
             raise ValueError(HEAD_NEEDED)
-        width = params.head["kernel"].shape[0]
+        kernel = params.head["kernel"]
+        width, dtype = kernel.shape[0], _working_dtype(kernel)
         basis = jax.tree.map(lambda p: _stacked_zeros(p, self.rank, self._dtype_of(p)), trunk)
         n = self.fit_examples
         return NTKState(
-            output_gradients=jnp.zeros((n, width), jnp.float32),
-            features=jnp.zeros((n, width + 1), jnp.float32),
-            coefficients=jnp.zeros((self.rank, n), jnp.float32),
+            output_gradients=jnp.zeros((n, width), dtype),
+            features=jnp.zeros((n, width + 1), dtype),
+            coefficients=jnp.zeros((self.rank, n), dtype),
             basis=basis,
-            ridge=jnp.zeros([], jnp.float32),
+            ridge=jnp.zeros([], dtype),
         )
 
     def fit(
@@ -104,9 +106,9 @@ class NeuralTangentKernel(GradientPredictor):
         # Rounding makes eigenvalues that are zero negative.
         values, vectors = jnp.maximum(values[-self.rank :], 0.0), vectors[:, -self.rank :]
         # Summing up from zeros like the old basis keeps its sharding.
-        empty = jax.tree.map(lambda u: jnp.zeros_like(u, jnp.float32), state.basis)
+        empty = jax.tree.map(lambda u: jnp.zeros_like(u, vectors.dtype), state.basis)
         basis, sketch = self._sum_up(loss, params, batch, vectors, empty, key)
-        ridge = leave_one_out_ridge(values, vectors, sketch)
+        ridge = leave_one_out_ridge(values, vectors, sketch.astype(vectors.dtype))
         damped = values + ridge * values[-1]
         # Where every δ is zero there is nothing to learn, and zero is the right prediction.
         inverse = jnp.where(damped > 0, 1.0 / jnp.where(damped > 0, damped, 1.0), 0.0)
@@ -133,6 +135,7 @@ class NeuralTangentKernel(GradientPredictor):
         assert rows is not None
         delta, features = _kernel_inputs(rows)
         learnt = (state.output_gradients, state.features)
+        weights = weights.astype(delta.dtype)
         similarity = kernel_mean(self.kernel, learnt, (delta, features), weights)
         coefficients = state.coefficients @ similarity
 
@@ -141,7 +144,7 @@ class NeuralTangentKernel(GradientPredictor):
                 "k,k...->...",
                 coefficients.astype(basis.dtype),
                 basis,
-                preferred_element_type=jnp.float32,
+                preferred_element_type=_working_dtype(basis),
             )
             return total.astype(param.dtype)
 
@@ -164,7 +167,7 @@ class NeuralTangentKernel(GradientPredictor):
             grads = per_example_gradients(loss, params, rows)
             weights = jnp.where(present[:, None], weights, 0.0)
             basis = jax.tree.map(
-                lambda u, g: u + jnp.einsum("ck,c...->k...", weights, g.astype(jnp.float32)),
+                lambda u, g: u + jnp.einsum("ck,c...->k...", weights, g.astype(u.dtype)),
                 basis,
                 grads,
             )
@@ -274,9 +277,9 @@ def _norms(x: jax.Array) -> jax.Array:
 
 
 def _kernel_inputs(rows: Rows) -> tuple[jax.Array, jax.Array]:
-    features = rows.features.astype(jnp.float32)
-    ones = jnp.ones((features.shape[0], 1), jnp.float32)
-    delta = rows.output_gradient.astype(jnp.float32)
+    dtype = _working_dtype(rows.features)
+    features, delta = rows.features.astype(dtype), rows.output_gradient.astype(dtype)
+    ones = jnp.ones((features.shape[0], 1), dtype)
     return delta, jnp.concatenate([features, ones], axis=1)
 
 
@@ -300,14 +303,18 @@ def leave_one_out_ridge(values: jax.Array, vectors: jax.Array, targets: jax.Arra
     Returns:
       One of :data:`RIDGES`, a scalar.
     """
+    # ‖y_j - Σ_k v_jk s_k p_k‖² written out, so that no candidate touches the n x m targets again.
     projected = vectors.T @ targets
+    squares = jnp.sum(targets**2, axis=1)
+    mixed, inner = targets @ projected.T, projected @ projected.T
 
     def error(ridge: jax.Array) -> jax.Array:
         damped = values + ridge * values[-1]
         shrinkage = jnp.where(damped > 0, values / jnp.where(damped > 0, damped, 1.0), 0.0)
-        missed = targets - vectors @ (shrinkage[:, None] * projected)
-        leverage = (vectors**2) @ shrinkage
-        return jnp.sum((missed / jnp.maximum(1 - leverage, 1e-6)[:, None]) ** 2)
+        shrunk = vectors * shrinkage[None]
+        missed = squares + jnp.sum(shrunk * (shrunk @ inner - 2 * mixed), axis=1)
+        leverage = jnp.sum(vectors * shrunk, axis=1)
+        return jnp.sum(jnp.maximum(missed, 0.0) / jnp.maximum(1 - leverage, 1e-6) ** 2)
 
     ridges = jnp.asarray(RIDGES, values.dtype)
     return ridges[jnp.argmin(jax.vmap(error)(ridges))]
@@ -320,8 +327,8 @@ def _sketched(grads: Updates, key: jax.Array) -> jax.Array:
     """
     total = 0.0
     for number, leaf in enumerate(jax.tree.leaves(grads)):
-        flat = leaf.reshape(leaf.shape[0], -1).astype(jnp.float32)
-        signs = jax.random.rademacher(jax.random.fold_in(key, number), flat.shape[1:], jnp.float32)
+        flat = leaf.reshape(leaf.shape[0], -1).astype(jnp.result_type(float))
+        signs = jax.random.rademacher(jax.random.fold_in(key, number), flat.shape[1:], flat.dtype)
         padding = -flat.shape[1] % _SKETCH_SIZE
         signed = jnp.pad(flat * signs[None], ((0, 0), (0, padding)))
         total = total + signed.reshape(flat.shape[0], -1, _SKETCH_SIZE).sum(axis=1)
@@ -341,3 +348,8 @@ def _chunks(tree: PyTree, size: int) -> tuple[PyTree, jax.Array]:
 
 def _stacked_zeros(param: jax.Array, count: int, dtype: Any) -> jax.Array:
     return jnp.broadcast_to(jnp.zeros_like(param, dtype)[None], (count, *param.shape))
+
+
+def _working_dtype(x: jax.Array) -> Any:
+    """What the kernel and the sums are computed in: at least single precision."""
+    return jnp.float64 if x.dtype == jnp.float64 else jnp.float32

@@ -46,7 +46,7 @@ def select(
       scores: importance of each row, ``[B]``, real and >= 0; ideally the norm of what the
         predictor misses. ``None`` for a uniform choice. Scores that are not finite count as 0.
       defensive: share of the probability that is spread evenly, in (0, 1], so that no weight
-        exceeds that of a uniform choice by more than ``1 / defensive``.
+        exceeds P_b / ``defensive`` (P_b is 1/n on average, the weight of a uniform choice).
 
     Returns:
       The selection, of n = f·B rows.
@@ -99,6 +99,8 @@ def selection_probabilities(
         raise ValueError(f"scores need shape ({batch_size},), got {scores.shape}.")
     scores = scores.astype(jnp.result_type(float))
     scores = jnp.where(jnp.isfinite(scores) & (scores > 0), scores, 0.0)
+    # No larger than that their sum and its reciprocal are ordinary numbers.
+    scores = jnp.minimum(scores, jnp.finfo(scores.dtype).max / (8 * batch_size))
     total = scores.sum()
     # Scores that are all zero say nothing: then the choice is uniform.
     share = jnp.where(total > 0, scores / jnp.where(total > 0, total, 1.0), 1 / batch_size)
@@ -114,7 +116,8 @@ def leave(tree: PyTree, selection: Selection) -> PyTree:
     """The rows that were not drawn: leaves ``[B, ...]`` become ``[B - n, ...]``, by block."""
     blocks = selection.choice.shape[0]
     size = batch_size_of(tree) // blocks
-    others = (selection.choice[:, None] + 1 + jnp.arange(size - 1)[None]) % size
+    after = jnp.arange(1, size, dtype=selection.choice.dtype)
+    others = (selection.choice[:, None] + after[None]) % size
     return _rows(tree, others)
 
 
@@ -132,7 +135,7 @@ def regroup(drawn: PyTree, others: PyTree) -> PyTree:
 def spread(selection: Selection, batch_size: int) -> jax.Array:
     """The weights at the places of their rows, zero elsewhere, ``[B]``."""
     size = batch_size // selection.choice.shape[0]
-    drawn = selection.choice[:, None] == jnp.arange(size)[None]
+    drawn = selection.choice[:, None] == jnp.arange(size, dtype=jnp.int32)[None]
     return jnp.where(drawn, selection.weights[:, None], 0.0).reshape(batch_size)
 
 
@@ -142,17 +145,27 @@ def block_size(batch_size: int, control_fraction: float) -> int:
     Raises:
       ValueError: f is not one over a whole number, or the batch has no such blocks.
     """
+    size = rows_per_control_example(control_fraction)
+    if batch_size < size or batch_size % size:
+        raise ValueError(
+            f"a batch of {batch_size} examples cannot be split into blocks of {size} (control"
+            f" fraction 1/{size}): use a multiple of {size}."
+        )
+    return size
+
+
+def rows_per_control_example(control_fraction: float) -> int:
+    """Returns k = 1/f.
+
+    Raises:
+      ValueError: f is not one over a whole number.
+    """
     f = validate_control_fraction(control_fraction)
     size = round(1 / f)
     if abs(size * f - 1) > 1e-6:
         raise ValueError(
             f"control_fraction must be one over a whole number (1/2, 1/4, ...), so that one of"
             f" every so many examples is a control example; got {control_fraction}."
-        )
-    if batch_size < size or batch_size % size:
-        raise ValueError(
-            f"a batch of {batch_size} examples cannot be split into blocks of {size} (control"
-            f" fraction 1/{size}): use a multiple of {size}."
         )
     return size
 

@@ -262,7 +262,7 @@ def speedup(
       chosen_after_forward: see :func:`relative_cost`.
 
     Returns:
-      The factor, at least 1.
+      The factor, at least 1; infinite for a prediction that is both perfect and free.
 
     Raises:
       ValueError: an argument lies outside its range.
@@ -282,7 +282,9 @@ def speedup(
     else:
         share = np.clip(1 - c, 0.0, None)
         best = 1 - (np.sqrt((1 - a) * share) - np.sqrt(a * c)) ** 2
-    return np.where(gains, 1 / np.where(best > 0, best, np.nan), 1.0)
+    positive = best > 0
+    fastest = np.where(positive, 1 / np.where(positive, best, 1.0), np.inf)
+    return np.where(gains, fastest, 1.0)
 
 
 def sampling_ratio(
@@ -303,7 +305,7 @@ def sampling_ratio(
       mean_residual_norm: ‖ē‖ of the mean residual, ``[...]``.
 
     Returns:
-      η, ``[...]``.
+      η, ``[...]``; 1 where an even choice has no variance.
 
     Raises:
       ValueError: an argument lies outside its range, or the shapes differ.
@@ -313,7 +315,8 @@ def sampling_ratio(
       0.8
     """
     weighted, uniform, mean = _second_moments(residual_norms, probabilities, mean_residual_norm)
-    return (weighted - mean**2) / (uniform - mean**2)
+    even = uniform - mean**2
+    return np.where(even > 0, (weighted - mean**2) / np.where(even > 0, even, 1.0), 1.0)
 
 
 def selection_variance(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from xgrad_optax._typing import Params
-from xgrad_optax.control_variates.estimator import validate_control_fraction
 from xgrad_optax.control_variates.gradient import (
     NAMED_IMPORTANCE,
     Coefficient,
@@ -16,6 +15,7 @@ from xgrad_optax.control_variates.gradient import (
 from xgrad_optax.control_variates.losses import ExampleLoss, HeadedLoss, WholeLoss
 from xgrad_optax.control_variates.ntk import HEAD_NEEDED, NeuralTangentKernel
 from xgrad_optax.control_variates.predictors import GradientPredictor
+from xgrad_optax.control_variates.selection import rows_per_control_example
 
 # Control fractions that ``"auto"`` chooses from; each is one compiled branch.
 FRACTIONS = (1.0, 1 / 2, 1 / 4, 1 / 8)
@@ -175,8 +175,7 @@ def _checked_fractions(
             raise ValueError(
                 f"control_fraction must be a number or 'auto', got {control_fraction!r}."
             )
-        validate_control_fraction(control_fraction)
-        return (float(control_fraction),)
+        return (_checked_fraction(control_fraction),)
     if cost_ratio is None or not (math.isfinite(cost_ratio) and cost_ratio >= 0):
         raise ValueError(
             "control_fraction='auto' weighs variance against cost, so it needs cost_ratio=c >= 0:"
@@ -186,4 +185,8 @@ def _checked_fractions(
         raise ValueError(
             f"fractions must contain 1, the plain gradient to fall back to; got {list(fractions)}."
         )
-    return tuple(sorted({float(validate_control_fraction(f)) for f in fractions}, reverse=True))
+    return tuple(sorted({_checked_fraction(f) for f in fractions}, reverse=True))
+
+
+def _checked_fraction(control_fraction: Any) -> float:
+    return 1 / rows_per_control_example(control_fraction)
