@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +30,17 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Adds the option for the run folder."""
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="a new or empty folder; default: below runs/"
+    )
+
+
+def add_learning_rates(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that :func:`chosen_learning_rates` reads."""
+    parser.add_argument(
+        "--learning-rates",
+        nargs="+",
+        metavar="RATE",
+        help="one number for all optimizers, or name=number pairs for some, as in "
+        "'adam=1e-3 sgdm=0.1'; default: the task's",
     )
 
 
@@ -88,3 +99,42 @@ def _whole(text: str, least: int, most: int) -> int:
     if not least <= number <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
     return number
+
+
+def chosen_learning_rates(
+    texts: Sequence[str] | None, optimizers: Sequence[str]
+) -> dict[str, float]:
+    """Returns the learning rates that the caller chose, by optimizer."""
+    if texts is None:
+        return {}
+    if len(texts) == 1 and "=" not in texts[0]:
+        return dict.fromkeys(optimizers, _learning_rate(texts[0]))
+    rates: dict[str, float] = {}
+    for text in texts:
+        name, equals, rate = text.partition("=")
+        if not equals:
+            raise UsageError(
+                f"argument --learning-rates: {text!r} is not a name=number pair; "
+                "give one number for all optimizers or only pairs"
+            )
+        if name not in optimizers:
+            message = unknown_name("optimizer", name, dict.fromkeys(optimizers))
+            raise UsageError(f"argument --learning-rates: {message}")
+        if name in rates:
+            raise UsageError(f"argument --learning-rates: {name!r} is given twice")
+        rates[name] = _learning_rate(rate)
+    return rates
+
+
+def _learning_rate(text: str) -> float:
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"argument --learning-rates: {error}") from error
+
+
+def learning_rate_origin(rates: Mapping[str, float], default: str) -> str:
+    """Returns how learning rates were chosen, given those of the command line."""
+    if not rates:
+        return default
+    return f"given on the command line for {', '.join(rates)}; for the rest {default}"

@@ -13,17 +13,22 @@ from experiments.arguments import (
     INTERRUPTED,
     Commands,
     Parser,
+    add_learning_rates,
     add_output,
+    chosen_learning_rates,
     count,
     horizon,
+    learning_rate_origin,
     one_of,
     positive,
     seed,
 )
+from experiments.batch_norm.cli import add_batch_norm
 from experiments.bench.cli import add_bench, add_scale, list_bench
-from experiments.errors import UsageError, unknown_name
+from experiments.errors import UsageError
 from experiments.optimizers import OPTIMIZERS
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
+from experiments.prediction.cli import add_prediction_error, list_predictors
 from experiments.results import create_run_folder
 from experiments.tasks import TASKS, load_task
 
@@ -63,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     add_bench(commands)
     add_scale(commands)
     add_predict_gradients(commands)
+    add_prediction_error(commands)
+    add_batch_norm(commands)
     listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser
@@ -104,13 +111,7 @@ def _add_compare(commands: "Commands[Parser]") -> None:
     add("--seeds", type=count, default=8, metavar="N", help="number of seeds; default: 8")
     add("--first-seed", type=seed, default=0, metavar="N", help="the lowest seed; default: 0")
     add("--epochs", type=count, metavar="N", help="default: the task's")
-    add(
-        "--learning-rates",
-        nargs="+",
-        metavar="RATE",
-        help="one number for all optimizers, or name=number pairs for some, as in "
-        "'adam=1e-3 sgdm=0.1'; default: the task's",
-    )
+    add_learning_rates(parser)
     add("--target-loss", type=positive, metavar="LOSS", help="default: the task's")
     add_output(parser)
 
@@ -119,54 +120,25 @@ def _list(arguments: argparse.Namespace) -> int:
     del arguments
     print("tasks:")
     for name, summary in TASKS.items():
-        print(f"  {name:<10} {summary}")
+        print(f"  {name:<14} {summary}")
     print("optimizers:")
     for name, family in OPTIMIZERS.items():
         beside = f"; baseline: {', '.join(family.baselines)}" if family.baselines else ""
-        print(f"  {name:<10} {family.summary}{beside}")
+        print(f"  {name:<14} {family.summary}{beside}")
     list_bench()
     list_predict_gradients()
+    list_predictors()
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    rates = _learning_rates(arguments.learning_rates, arguments.optimizers)
+    rates = chosen_learning_rates(arguments.learning_rates, arguments.optimizers)
     folder = create_run_folder(arguments.output, f"compare-{arguments.task}")
     task = load_task(arguments.task)
 
     from experiments.compare import compare
 
     return 0 if compare(task, _config(arguments, rates, task), folder) else INTERRUPTED
-
-
-def _learning_rates(texts: Sequence[str] | None, optimizers: Sequence[str]) -> dict[str, float]:
-    """Returns the learning rates that the caller chose, by optimizer."""
-    if texts is None:
-        return {}
-    if len(texts) == 1 and "=" not in texts[0]:
-        return dict.fromkeys(optimizers, _learning_rate(texts[0]))
-    rates: dict[str, float] = {}
-    for text in texts:
-        name, equals, rate = text.partition("=")
-        if not equals:
-            raise UsageError(
-                f"argument --learning-rates: {text!r} is not a name=number pair; "
-                "give one number for all optimizers or only pairs"
-            )
-        if name not in optimizers:
-            message = unknown_name("optimizer", name, dict.fromkeys(optimizers))
-            raise UsageError(f"argument --learning-rates: {message}")
-        if name in rates:
-            raise UsageError(f"argument --learning-rates: {name!r} is given twice")
-        rates[name] = _learning_rate(rate)
-    return rates
-
-
-def _learning_rate(text: str) -> float:
-    try:
-        return positive(text)
-    except argparse.ArgumentTypeError as error:
-        raise UsageError(f"argument --learning-rates: {error}") from error
 
 
 def _config(
@@ -176,13 +148,10 @@ def _config(
 
     optimizers = dict.fromkeys(arguments.optimizers)
     epochs = arguments.epochs or task.epochs
-    origin = task.learning_rate_origin
-    if rates:
-        origin = f"given on the command line for {', '.join(rates)}; for the rest {origin}"
     return CompareConfig(
         task=task.name,
         learning_rates={name: rates.get(name, task.learning_rates[name]) for name in optimizers},
-        learning_rate_origin=origin,
+        learning_rate_origin=learning_rate_origin(rates, task.learning_rate_origin),
         horizons=tuple(dict.fromkeys(arguments.horizons)),
         baselines=arguments.baselines,
         seeds=tuple(range(arguments.first_seed, arguments.first_seed + arguments.seeds)),

@@ -87,7 +87,7 @@ def train(task: Task, splits: Splits, rule: GradientRule, draws: Draws) -> Histo
             return _measure(task, splits, params, draws.measure_key)
 
         def epoch(carry: Any, steps: Any) -> tuple[Any, History]:
-            carry, _ = jax.lax.scan(_step(task, splits.train, rule), carry, steps)
+            carry, _ = jax.lax.scan(make_step(task, splits.train, rule), carry, steps)
             return carry, measure(carry[0])
 
         start = (draws.params, rule.transform.init(draws.params))
@@ -98,7 +98,9 @@ def train(task: Task, splits: Splits, rule: GradientRule, draws: Draws) -> Histo
     return jax.tree.map(np.asarray, history)
 
 
-def _step(task: Task, examples: Any, rule: GradientRule) -> Any:
+def make_step(task: Task, examples: Any, rule: GradientRule) -> Any:
+    """Returns ``((params, opt_state), (indices, key)) -> ((params, opt_state), None)``."""
+
     def step(carry: Any, batch: Any) -> tuple[Any, None]:
         params, opt_state = carry
         indices, key = batch

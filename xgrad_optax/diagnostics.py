@@ -17,13 +17,11 @@ For smooth losses :func:`sgdm_error_bound` says beforehand how wrong a predictio
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from xgrad_optax._agreement import (
@@ -35,6 +33,7 @@ from xgrad_optax._agreement import (
     wide,
 )
 from xgrad_optax._error_bound import sgdm_error_bound
+from xgrad_optax._rings import Layout, empty, read, thinned, write
 from xgrad_optax._state import (
     Found,
     WeightPredictionState,
@@ -162,38 +161,36 @@ def prediction_error(
     if max_entries is not None:
         max_entries = validate_whole_number(max_entries, "max_entries")
 
-    def observe(
-        params: Params, opt_state: OptState, layout: _Layout
-    ) -> tuple[Params, list[Updates]]:
-        """What is to be remembered of this moment."""
-        predictions = [_displacement(params, opt_state, h) for h in layout.kept]
-        return jax.tree.map(
-            lambda leaf: _thinned(leaf, max_entries), (unboxed(params), predictions)
-        )
+    def thin(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: thinned(leaf, max_entries), tree)
 
     def init_fn(params: Params, opt_state: OptState) -> PredictionErrorState:
-        layout = _Layout.of(horizons, opt_state)
-        params, displacements = observe(params, opt_state, layout)
+        layout = Layout.of(horizons, linear=_is_linear(opt_state))
+        thinned = thin(unboxed(params))
         return PredictionErrorState(
             jnp.zeros([], jnp.int32),
-            _zeros(params, horizons[-1]),
-            _zeros(displacements[0], layout.length),
+            empty(thinned, horizons[-1]),
+            empty(thin(_displacement(params, opt_state, 1)), layout.length),
             RunningMoments.create(horizons),
-            jax.tree.map(lambda _: RunningMoments.create(horizons), params),
+            jax.tree.map(lambda _: RunningMoments.create(horizons), thinned),
         )
 
     def update_fn(
         state: PredictionErrorState, params: Params, opt_state: OptState
     ) -> PredictionErrorState:
-        layout = _Layout.of(horizons, opt_state)
-        params, displacements = observe(params, opt_state, layout)
-        _check_same_shapes(state.params, params)
-        per_leaf = _agreement_by_leaf(state, params, layout)
+        layout = Layout.of(horizons, linear=_is_linear(opt_state))
+        thinned = thin(unboxed(params))
+        _check_same_shapes(state.params, thinned)
+        per_leaf = _agreement_by_leaf(state, thinned, layout)
         known = state.count >= jnp.asarray(horizons, jnp.int32)
         return PredictionErrorState(
             state.count + 1,
-            _write(state.params, params, state.count % horizons[-1]),
-            layout.write(state.displacements, displacements, state.count),
+            write(state.params, thinned, state.count % horizons[-1]),
+            layout.write(
+                state.displacements,
+                lambda h: thin(_displacement(params, opt_state, h)),
+                state.count,
+            ),
             state.overall.observe(total(per_leaf, len(horizons)), known),
             over_moments(lambda m, a: m.observe(a, known), state.per_leaf, per_leaf),
         )
@@ -274,7 +271,11 @@ def _judge(
 # --------------------------------------------------------------------------------------------------
 
 
-def _displacement(params: Params, opt_state: OptState, h: int) -> Updates:
+def _is_linear(opt_state: OptState) -> bool:
+    return all(state.predictor.linear for _, state in _explicit_states(opt_state))
+
+
+def _displacement(params: Params, opt_state: OptState, h: Any) -> Updates:
     """What the states in ``opt_state`` predict for h steps, whatever s they train with."""
     arrays = unboxed(params)
     predictions = [
@@ -297,7 +298,7 @@ def _explicit_states(opt_state: OptState) -> list[Found[Any]]:
 
 
 # --------------------------------------------------------------------------------------------------
-# Ring buffers
+# Checks and the comparison of one moment
 # --------------------------------------------------------------------------------------------------
 
 
@@ -321,87 +322,19 @@ def _check_same_shapes(rings: Params, params: Params) -> None:
         )
 
 
-def _thinned(leaf: jax.Array, max_entries: int | None) -> jax.Array:
-    """At most ``max_entries`` entries, spread evenly and across rows and columns alike."""
-    if max_entries is None or leaf.size <= max_entries:
-        return leaf
-    # Multiples of the golden ratio, modulo 1: a fixed stride could hit one column only.
-    places = np.arange(max_entries) * ((1 + math.sqrt(5)) / 2) % 1
-    return leaf.reshape(-1)[(places * leaf.size).astype(np.int64)]
-
-
-def _zeros(tree: PyTree, length: int) -> PyTree:
-    # Broadcasting keeps the sharding of what it broadcasts.
-    return jax.tree.map(
-        lambda x: jnp.broadcast_to(jnp.zeros_like(x)[None], (length, *x.shape)), tree
-    )
-
-
-def _write(buffers: PyTree, tree: PyTree, slot: jax.Array) -> PyTree:
-    return jax.tree.map(
-        lambda buffer, x: jax.lax.dynamic_update_index_in_dim(buffer, x, slot, axis=0),
-        buffers,
-        tree,
-    )
-
-
-def _read(buffers: PyTree, slot: jax.Array) -> PyTree:
-    return jax.tree.map(
-        lambda buffer: jax.lax.dynamic_index_in_dim(buffer, slot, axis=0, keepdims=False), buffers
-    )
-
-
-class _Layout(NamedTuple):
-    """Where predictions lie in their buffer; arrays are ``[horizons]``, int32.
-
-    Attributes:
-      kept: the horizons for which a prediction is kept at each step.
-      ahead: the horizons to judge.
-      offset: first slot of the ring from which each is read.
-      period: length of that ring.
-      factor: what to multiply by what is read.
-    """
-
-    kept: tuple[int, ...]
-    ahead: np.ndarray
-    offset: np.ndarray
-    period: np.ndarray
-    factor: np.ndarray
-
-    @classmethod
-    def of(cls, horizons: tuple[int, ...], opt_state: OptState) -> "_Layout":
-        """One ring for all horizons if the first step says it all, else one for each."""
-        h = np.asarray(horizons, np.int32)
-        if all(state.predictor.linear for _, state in _explicit_states(opt_state)):
-            return cls((1,), h, np.zeros_like(h), np.full_like(h, h[-1]), h)
-        return cls(horizons, h, np.cumsum(h, dtype=np.int32) - h, h, np.ones_like(h))
-
-    @property
-    def length(self) -> int:
-        """Number of slots of the buffer."""
-        return int(self.offset[-1] + self.period[-1])
-
-    def write(self, buffers: Updates, predictions: list[Updates], count: jax.Array) -> Updates:
-        """The buffer with the predictions of this moment."""
-        for prediction, offset, period in zip(predictions, self.offset, self.period, strict=False):
-            buffers = _write(buffers, prediction, offset + count % period)
-        return buffers
-
-
-def _agreement_by_leaf(state: PredictionErrorState, params: Params, layout: _Layout) -> PyTree:
+def _agreement_by_leaf(state: PredictionErrorState, params: Params, layout: Layout) -> PyTree:
     """Compares what was said about this moment with ``params``; fields are ``[horizons]``."""
     longest = layout.ahead[-1]
 
     def compare(column: Any) -> PyTree:
         ahead, offset, period, factor = column
         then = state.count - ahead
-        old = _read(state.params, then % longest)
+        old = read(state.params, then % longest)
         moved = jax.tree.map(lambda now, before: wide(now) - wide(before), params, old)
         predicted = jax.tree.map(
             lambda p: wide(p) * factor.astype(wide(p).dtype),
-            _read(state.displacements, offset + then % period),
+            read(state.displacements, offset + then % period),
         )
         return jax.tree.map(agree, predicted, moved)
 
-    # A loop, not one program per horizon, which for ten would take ten times as long to compile.
-    return jax.lax.map(compare, jax.tree.map(jnp.asarray, tuple(layout[1:])))
+    return layout.over_horizons(compare)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # that listing does not import JAX.
 TASKS: Mapping[str, str] = {
     "digits": "scikit-learn's 1,797 handwritten 8x8 digits, a small fully connected network",
+    "cifar10-lenet": "CIFAR-10's 60,000 colour photographs (TFDS, from disk), LeNet",
 }
 
 
@@ -64,4 +65,5 @@ def load_task(name: str) -> Task:
     """Imports the task called ``name``; a ``UsageError`` lists the names that exist."""
     if name not in TASKS:
         raise UsageError(unknown_name("task", name, TASKS))
-    return importlib.import_module(f"experiments.tasks.{name}").TASK
+    module = name.replace("-", "_")
+    return importlib.import_module(f"experiments.tasks.{module}").TASK

@@ -57,7 +57,7 @@ def test_help_lists_and_errors_do_not_wait_for_slow_imports():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "required: {compare,bench,scale,list}"),
+        ("", "required: {compare,bench,scale,prediction-error,batch-norm,list}"),
         ("train", "invalid choice: 'train' (choose from"),
         ("compare --task mnist", f"unknown task 'mnist'; valid: {', '.join(TASKS)}"),
         (

@@ -8,6 +8,20 @@ from experiments.optimizers import OPTIMIZERS
 from experiments.tasks import TASKS, load_task
 
 
+@pytest.fixture(autouse=True)
+def small_cifar10(monkeypatch):
+    """Random images instead of CIFAR-10's, which take half a minute to decode."""
+
+    def load_images(name, split):
+        assert name == "cifar10"
+        rng = np.random.default_rng(0)
+        number = {"train": 6000, "test": 1000}[split]
+        images = rng.integers(256, size=(number, 32, 32, 3), dtype=np.uint8)
+        return images, rng.integers(10, size=number, dtype=np.int32)
+
+    monkeypatch.setattr("experiments.tasks.cifar10_lenet.load_images", load_images)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_has_finite_loss_gradient_and_metric(name):
     task = load_task(name)
@@ -25,6 +39,19 @@ def test_every_task_has_a_learning_rate_for_every_optimizer(name):
     assert task.name == name
     assert set(task.learning_rates) == set(OPTIMIZERS)
     assert task.early_epoch < task.epochs
+
+
+def test_large_sets_are_measured_in_chunks():
+    task = load_task("cifar10-lenet")
+    splits = task.load()
+    assert [number_of_examples(part) for part in splits] == [1000, 5000, 1000]
+    params, key = task.init(jax.random.key(0)), jax.random.key(1)
+    halves = [
+        jax.tree.map(lambda a, p=p: a[p], splits.test) for p in (slice(500), slice(500, None))
+    ]
+    for measure in (task.loss, task.metric):
+        parts = [measure(params, half, key) for half in halves]
+        np.testing.assert_allclose(measure(params, splits.test, key), np.mean(parts), rtol=1e-5)
 
 
 def test_unknown_task_lists_the_valid_ones():

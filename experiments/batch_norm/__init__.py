@@ -1,0 +1,1 @@
+"""Which BatchNorm statistics to evaluate with: the command ``batch-norm``."""

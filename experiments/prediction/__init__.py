@@ -1,0 +1,1 @@
+"""How good predictions are during real training: the command ``prediction-error``."""
