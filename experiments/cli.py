@@ -30,6 +30,7 @@ from experiments.optimizers import OPTIMIZERS
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
 from experiments.prediction.cli import add_prediction_error, list_predictors
 from experiments.results import create_run_folder
+from experiments.stability.cli import add_horizon, add_stability
 from experiments.tasks import TASKS, load_task
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     add_predict_gradients(commands)
     add_prediction_error(commands)
     add_batch_norm(commands)
+    add_stability(commands)
+    add_horizon(commands)
     listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser

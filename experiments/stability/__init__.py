@@ -1,0 +1,1 @@
+"""Where momentum with weight prediction is stable: the quadratic model against training runs."""

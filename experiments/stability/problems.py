@@ -1,0 +1,104 @@
+"""What is trained here: a loss, its examples, and nothing of the optimizer."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.errors import UsageError
+
+# Name -> one line for `--help`, which must not import JAX.
+PROBLEMS: Mapping[str, str] = {
+    "digits": "scikit-learn's 8x8 digits, a small fully connected network",
+    "cifar10": "LeNet on images of CIFAR-10 as TFDS prepares it",
+}
+CIFAR10_EXAMPLES = 1024  # what two cores can take full-batch gradients of; see --examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A training problem.
+
+    Attributes:
+        name: key into ``PROBLEMS``.
+        train: the training examples, a pytree of arrays with one leading axis.
+        held_out: other examples, likewise.
+        init: draws initial parameters from a key.
+        loss: ``(params, examples) -> mean loss``.
+        batch_size: examples per step where mini-batches are used.
+    """
+
+    name: str
+    train: Any
+    held_out: Any
+    init: Callable[[Any], Any]
+    loss: Callable[[Any, Any], Any]
+    batch_size: int
+
+
+def load_problem(name: str, data_dir: str | None, examples: int | None) -> Problem:
+    """Loads the data and builds the network.
+
+    Args:
+        name: key into ``PROBLEMS``.
+        data_dir: where TFDS's data sets are, see ``load_images``.
+        examples: use only so many training examples, None for the problem's default.
+
+    Returns:
+        The problem.
+
+    Raises:
+        UsageError: the data are missing, or fewer than asked for.
+    """
+    problem = _digits() if name == "digits" else _cifar10(data_dir, examples)
+    if examples is None:
+        return problem
+
+    import jax
+
+    present = len(jax.tree.leaves(problem.train)[0])
+    if present < examples:
+        raise UsageError(f"--examples {examples}: {name} has only {present} training examples")
+    return dataclasses.replace(problem, train=jax.tree.map(lambda x: x[:examples], problem.train))
+
+
+def _digits() -> Problem:
+    from experiments.tasks import load_task
+
+    task, key = load_task("digits"), None
+    splits = task.load()
+    return Problem(
+        "digits",
+        splits.train,
+        splits.validation,
+        task.init,
+        lambda params, examples: task.loss(params, examples, key),  # pyright: ignore
+        task.batch_size,
+    )
+
+
+def _cifar10(data_dir: str | None, examples: int | None) -> Problem:
+    import jax.numpy as jnp
+    import optax
+
+    from experiments.data_sources import load_images
+    from experiments.stability.lenet import PatchLeNet
+
+    network = PatchLeNet(outputs=10)
+
+    def read(split: str) -> Any:
+        images, labels = load_images("cifar10", split, data_dir)
+        return jnp.asarray(images, jnp.float32) / 127.5 - 1, jnp.asarray(labels)
+
+    def loss(params: Any, batch: Any) -> Any:
+        images, labels = batch
+        logits: Any = network.apply(params, images)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    return Problem(
+        "cifar10",
+        read(f"train[:{examples or CIFAR10_EXAMPLES}]"),
+        read("test[:1000]"),
+        lambda key: network.init(key, jnp.zeros((1, 32, 32, 3))),
+        loss,
+        batch_size=128,
+    )
