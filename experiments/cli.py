@@ -24,7 +24,7 @@ from experiments.arguments import (
     seed,
 )
 from experiments.batch_norm.cli import add_batch_norm
-from experiments.bench.cli import add_bench, add_scale, list_bench
+from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
 from experiments.errors import UsageError
 from experiments.optimizers import OPTIMIZERS
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     add_bench(commands)
     add_scale(commands)
+    add_page(commands)
     add_predict_gradients(commands)
     add_prediction_error(commands)
     add_batch_norm(commands)

@@ -27,6 +27,9 @@ META_FILE = "meta.json"
 REPORT_FILE = "report.md"
 CURVES_FILE = "curves.png"
 
+# What reports end with, where they lie beside both files.
+FILES_NOTE = f"Versions, device, date and commit: `{META_FILE}`; every figure: `{RUNS_FILE}`."
+
 Curve = list[float | None]
 
 

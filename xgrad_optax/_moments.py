@@ -141,14 +141,16 @@ ADABOUND = Family("adabound", ScaleByAdaBoundState, adabound)
 
 def _debiased(state: Any, b1: Any, b2: Any) -> tuple[Direction, Direction]:
     """m̂ = m/(1-β₁ᵗ) and v̂ = v/(1-β₂ᵗ), both in the wider dtype of the two."""
+    # Once for the whole tree: what is written per leaf is traced, lowered and optimized per leaf.
     t = _float_count(state.count)
+    m_weight, v_weight = (1.0 - _like(decay, t) ** t for decay in (b1, b2))
 
-    def debias(moment: jax.Array, other: jax.Array, decay: Any) -> jax.Array:
+    def debias(moment: jax.Array, other: jax.Array, weight: jax.Array) -> jax.Array:
         moment = moment.astype(jnp.promote_types(moment.dtype, other.dtype))
-        return moment / _like(1.0 - _like(decay, t) ** t, moment)
+        return moment / weight.astype(moment.dtype)
 
-    m_hat = jax.tree.map(lambda m, v: debias(m, v, b1), state.mu, state.nu)
-    v_hat = jax.tree.map(lambda m, v: debias(v, m, b2), state.mu, state.nu)
+    m_hat = jax.tree.map(lambda m, v: debias(m, v, m_weight), state.mu, state.nu)
+    v_hat = jax.tree.map(lambda m, v: debias(v, m, v_weight), state.mu, state.nu)
     return m_hat, v_hat
 
 

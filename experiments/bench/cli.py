@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from experiments.arguments import (
@@ -25,6 +26,7 @@ from experiments.bench.config import (
 )
 from experiments.bench.variants import PREDICTED, VARIANTS
 from experiments.bench.workloads import WORKLOADS
+from experiments.errors import UsageError
 from experiments.optimizers import OPTIMIZERS
 from experiments.results import create_run_folder
 
@@ -138,6 +140,33 @@ def add_scale(commands: "Commands[Parser]") -> None:
     add_output(parser)
 
 
+def add_page(commands: "Commands[Parser]") -> None:
+    """Adds the command ``page``."""
+    parser = commands.add_parser(
+        "page",
+        help="write the results of bench or scale as a page to keep",
+        description=(
+            "Writes what a run of bench or scale found as a page (.md), the data that it is made "
+            "from (.jsonl) and, for bench, its bar chart (.png), over files of the same name."
+        ),
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_page)
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="+",
+        help="folder of a run, or of several that differ only in models, optimizers, sizes or "
+        "devices; or the .jsonl file of a page, to write that page anew",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="PAGE",
+        help="the .md file; default: beside the .jsonl file",
+    )
+
+
 def list_bench() -> None:
     """Prints the models and variants that can be measured."""
     print("models of bench:")
@@ -218,6 +247,22 @@ def _scale(arguments: argparse.Namespace) -> int:
     from experiments.bench.scale import scale
 
     return 0 if scale(config, folder) else INTERRUPTED
+
+
+def _page(arguments: argparse.Namespace) -> int:
+    sources, page = arguments.results, arguments.output
+    if page is None and (len(sources) > 1 or sources[0].is_dir()):
+        raise UsageError("argument --output: say where the page of a run's folder goes, as in x.md")
+    page = page or sources[0].with_suffix(".md")
+    if page.suffix != ".md":
+        raise UsageError(f"argument --output: {str(page)!r} does not end in .md")
+
+    from experiments.bench.pages import merge_results, read_results, write_page
+
+    results = merge_results([read_results(source) for source in sources])
+    for file in write_page(results, page):
+        print(file)
+    return 0
 
 
 def _once(items: Iterable[Item]) -> tuple[Item, ...]:

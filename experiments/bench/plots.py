@@ -68,7 +68,8 @@ def _variants(records: Sequence[BenchRecord]) -> list[str]:
 def _styles(names: Sequence[str]) -> Styles:
     others = [name for name in names if name not in (*PREDICTED, CONTROL)]
     # viridis stays ordered by lightness for every kind of colour vision.
-    colors = dict(zip(PREDICTED, colormaps["viridis"](np.linspace(0.05, 0.9, 5)), strict=True))
+    shades = np.linspace(0.05, 0.9, len(PREDICTED))
+    colors = dict(zip(PREDICTED, colormaps["viridis"](shades), strict=True))
     greys = dict(zip(others, colormaps["Greys"](np.linspace(0.75, 0.3, len(others))), strict=True))
     control = {CONTROL: "white"}
     return {

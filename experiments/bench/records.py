@@ -1,6 +1,7 @@
 """What one benchmark run keeps: one line of ``runs.jsonl`` for each measured step."""
 
 import dataclasses
+from typing import Any
 
 from experiments.bench.exact import Exact
 from experiments.bench.floors import Least
@@ -82,3 +83,18 @@ class ScaleRecord:
     step_bytes: int
     floor: Least | None
     shardings_kept: bool
+
+
+def bench_record(data: dict[str, Any]) -> BenchRecord:
+    """Returns the record that a line of ``runs.jsonl`` was written from."""
+    return BenchRecord(**_with_figures(data | {"timed": Timed(**data["timed"])}))
+
+
+def scale_record(data: dict[str, Any]) -> ScaleRecord:
+    """Returns the record that a line of ``runs.jsonl`` was written from."""
+    return ScaleRecord(**_with_figures(data))
+
+
+def _with_figures(data: dict[str, Any]) -> dict[str, Any]:
+    floor = data["floor"] and Least(**data["floor"])
+    return data | {"exact": Exact(**data["exact"]), "floor": floor}

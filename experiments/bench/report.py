@@ -21,7 +21,7 @@ from experiments.bench.units import (
 from experiments.bench.variants import CONTROL, HORIZON, LEARNING_RATE, VARIANTS
 from experiments.bench.workloads import WORKLOADS
 from experiments.provenance import cautions, describe_origin
-from experiments.results import META_FILE, RUNS_FILE
+from experiments.results import FILES_NOTE
 from experiments.runs import shortfall
 from experiments.tables import TABLE_STYLE, markdown_table
 
@@ -74,7 +74,12 @@ def _added_cells(comparison: Comparison) -> list[str]:
 
 
 def markdown_report(
-    records: Sequence[BenchRecord], config: BenchConfig, meta: dict[str, Any]
+    records: Sequence[BenchRecord],
+    config: BenchConfig,
+    meta: dict[str, Any],
+    *,
+    bars: str = BARS_FILE,
+    files: str = FILES_NOTE,
 ) -> str:
     """Returns the text of ``report.md``.
 
@@ -82,15 +87,21 @@ def markdown_report(
         records: what was measured.
         config: what was asked for.
         meta: the contents of ``meta.json``.
+        bars: name of the file with the bar chart.
+        files: sentences that say where the figures are kept.
 
     Returns:
         Markdown.
     """
-    return "\n".join(_markdown_lines(records, config, meta)) + "\n"
+    return "\n".join(_markdown_lines(records, config, meta, bars, files)) + "\n"
 
 
 def _markdown_lines(
-    records: Sequence[BenchRecord], config: BenchConfig, meta: dict[str, Any]
+    records: Sequence[BenchRecord],
+    config: BenchConfig,
+    meta: dict[str, Any],
+    bars: str,
+    files: str,
 ) -> Iterator[str]:
     groups = compare(records)
     yield "# What weight prediction costs"
@@ -99,10 +110,10 @@ def _markdown_lines(
     yield (
         "\nModels have random weights and are fed random data: this measures cost and nothing "
         "else. Every figure is set against plain Optax: the same model, optimizer and batch in "
-        "the same process."
+        f"the same process.{_where(meta)}"
     )
     if groups:
-        yield f"\n![Step time and extra bytes of every variant]({BARS_FILE})"
+        yield f"\n![Step time and extra bytes of every variant]({bars})"
         yield "\n## Exact figures\n"
         yield "What XLA says about the compiled step; the same at each run on the same software."
         for group, comparisons in groups.items():
@@ -115,7 +126,7 @@ def _markdown_lines(
         )
         for group, comparisons in groups.items():
             yield from _timed_table(group, comparisons)
-    yield from _notes(config)
+    yield from _notes(config, files)
 
 
 def caveats(records: Sequence[BenchRecord], meta: dict[str, Any]) -> Iterator[str]:
@@ -219,7 +230,12 @@ def _plain_compilation(record: BenchRecord) -> str:
     return f"{np.median(record.timed.compile_seconds):.2f} s"
 
 
-def _notes(config: BenchConfig) -> Iterator[str]:
+def _where(meta: dict[str, Any]) -> str:
+    on_cpu = meta["device"]["platform"] == "cpu"
+    return " All of it was measured on a CPU; no GPU was measured." if on_cpu else ""
+
+
+def _notes(config: BenchConfig, files: str) -> Iterator[str]:
     yield "\n## How to read this\n"
     yield (
         "- Bytes accessed and flops come from XLA's cost model of the optimized program: what each "
@@ -256,6 +272,5 @@ def _notes(config: BenchConfig) -> Iterator[str]:
     )
     yield (
         f"\nParameters and activations in {config.dtype}; horizon s = {HORIZON}, learning rate "
-        f"{LEARNING_RATE:g}, seed {config.seed}. Versions, device, date and commit: `{META_FILE}`; "
-        f"every measurement: `{RUNS_FILE}`."
+        f"{LEARNING_RATE:g}, seed {config.seed}. {files}"
     )

@@ -13,7 +13,7 @@ from experiments.bench.units import format_bytes, format_count
 from experiments.bench.variants import HORIZON, PLAIN, VARIANTS
 from experiments.bench.workloads import BLOCKS
 from experiments.provenance import cautions, describe_origin
-from experiments.results import META_FILE, RUNS_FILE
+from experiments.results import FILES_NOTE
 from experiments.runs import shortfall
 from experiments.tables import TABLE_STYLE, markdown_table
 
@@ -75,6 +75,7 @@ class Glance(NamedTuple):
         most: the most of them.
         share: the largest share of the plain step's bytes.
         growth: by what factor the share grew most from the first size on the same mesh.
+        spread: by what factor it grew most from the first mesh at the same size.
         temporary: the largest extra of peak temporary bytes, as a share of the plain step's.
         same_collectives: on how many meshes the collective operations are the plain step's.
         shardings_kept: on how many meshes all shardings are kept.
@@ -87,6 +88,7 @@ class Glance(NamedTuple):
     most: float
     share: float
     growth: float
+    spread: float
     temporary: float
     same_collectives: int
     shardings_kept: int
@@ -110,7 +112,8 @@ def _glance(variant: str, group: Sequence[Addition]) -> Glance:
         least=min(densities),
         most=max(densities),
         share=max(addition.traffic_share for addition in group),
-        growth=_growth(group),
+        growth=_growth(group, lambda addition: addition.record.mesh),
+        spread=_growth(group, lambda addition: addition.record.size),
         temporary=max(addition.temporary_share for addition in group),
         same_collectives=sum(addition.same_collectives for addition in group),
         shardings_kept=sum(addition.record.shardings_kept for addition in group),
@@ -118,14 +121,15 @@ def _glance(variant: str, group: Sequence[Addition]) -> Glance:
     )
 
 
-def _growth(group: Sequence[Addition]) -> float:
+def _growth(group: Sequence[Addition], place: Callable[[Addition], str]) -> float:
+    """Returns by what factor the share grew most from the first addition at the same place."""
     first: dict[str, float] = {}
     for addition in group:
-        first.setdefault(addition.record.mesh, addition.traffic_share)
+        first.setdefault(place(addition), addition.traffic_share)
     ratios = (
-        addition.traffic_share / first[addition.record.mesh]
+        addition.traffic_share / first[place(addition)]
         for addition in group
-        if first[addition.record.mesh]
+        if first[place(addition)]
     )
     return max(ratios, default=1.0)
 
@@ -136,6 +140,7 @@ _GLANCE_HEADER = (
     "floor",
     "largest share of the plain step's bytes",
     "its largest growth with size",
+    "with devices",
     "largest extra peak temporary",
     "collectives as plain",
     "shardings kept",
@@ -150,6 +155,7 @@ def _glance_cells(line: Glance) -> list[str]:
         "" if line.floor is None else f"{line.floor:.2f}",
         _percent(line.share),
         f"x {line.growth:.3f}",
+        f"x {line.spread:.3f}",
         _percent(line.temporary),
         f"{line.same_collectives} of {line.programs}",
         f"{line.shardings_kept} of {line.programs}",
@@ -208,7 +214,11 @@ def caveats(records: Sequence[ScaleRecord], meta: dict[str, Any]) -> Iterator[st
 
 
 def markdown_report(
-    records: Sequence[ScaleRecord], config: ScaleConfig, meta: dict[str, Any]
+    records: Sequence[ScaleRecord],
+    config: ScaleConfig,
+    meta: dict[str, Any],
+    *,
+    files: str = FILES_NOTE,
 ) -> str:
     """Returns the text of ``report.md``.
 
@@ -216,15 +226,16 @@ def markdown_report(
         records: what was counted.
         config: what was asked for.
         meta: the contents of ``meta.json``.
+        files: sentences that say where the figures are kept.
 
     Returns:
         Markdown.
     """
-    return "\n".join(_markdown_lines(records, config, meta)) + "\n"
+    return "\n".join(_markdown_lines(records, config, meta, files)) + "\n"
 
 
 def _markdown_lines(
-    records: Sequence[ScaleRecord], config: ScaleConfig, meta: dict[str, Any]
+    records: Sequence[ScaleRecord], config: ScaleConfig, meta: dict[str, Any], files: str
 ) -> Iterator[str]:
     yield "# What weight prediction adds at scale"
     yield f"\n{describe_origin(meta)}"
@@ -247,7 +258,7 @@ def _markdown_lines(
         yield from _markdown_by_mesh(records, lambda addition: _percent(addition.temporary_share))
         yield "\n## The plain step\n"
         yield from _plain_table(records)
-    yield from _notes()
+    yield from _notes(files)
 
 
 def _markdown_by_mesh(
@@ -277,7 +288,7 @@ def _plain_table(records: Sequence[ScaleRecord]) -> Iterator[str]:
     )
 
 
-def _notes() -> Iterator[str]:
+def _notes(files: str) -> Iterator[str]:
     yield "\n## How to read this\n"
     yield (
         f"- The transformer has {BLOCKS} blocks at every size. Only its width grows, and with it "
@@ -301,4 +312,4 @@ def _notes() -> Iterator[str]:
     yield "- Floors: " + "; ".join(
         f"`{name}`: {variant.floor.formula}" for name, variant in VARIANTS.items() if variant.floor
     )
-    yield f"\nVersions, device, date and commit: `{META_FILE}`; every figure: `{RUNS_FILE}`."
+    yield f"\n{files}"

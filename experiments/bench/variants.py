@@ -28,6 +28,15 @@ CONTROL = "control"
 
 _WITHOUT_MOMENTUM = ("rmsprop",)
 
+# What ``xgrad`` is given to predict from the moments of each optimizer.
+_PREDICTORS = {
+    "sgdm": Recipe("xgrad_optax.predictors:sgdm"),
+    "adam": Recipe("xgrad_optax.predictors:adam"),
+    "adamw": Recipe("xgrad_optax.predictors:adam"),
+    "adabelief": Recipe("xgrad_optax.predictors:adabelief"),
+    "adam3": Recipe("xgrad_optax.predictors:adam3"),
+}
+
 # The forms of optax.contrib.schedule_free that Optax itself recommends for each optimizer: its
 # averaging takes the place of momentum.
 _SCHEDULE_FREE = {
@@ -114,6 +123,13 @@ def _drop_in(optimizer: str) -> Method:
     return Method(at_params(xgrad(_plain_transform(optimizer), HORIZON)))
 
 
+def _drop_in_closed_form(optimizer: str) -> Method:
+    from xgrad_optax import xgrad
+
+    predictor = _PREDICTORS[optimizer].build(LEARNING_RATE)
+    return Method(at_params(xgrad(_plain_transform(optimizer), HORIZON, predictor=predictor)))
+
+
 def _nesterov(optimizer: str) -> Method:
     (baseline,) = OPTIMIZERS[optimizer].baselines.values()
     return Method(at_params(baseline.build(LEARNING_RATE)))
@@ -175,6 +191,12 @@ VARIANTS: Mapping[str, Variant] = {
         ROLLOUT,
     ),
     "drop-in": Variant("drop-in form: xgrad(optimizer)", _drop_in, BASE_COPY),
+    "drop-in-closed-form": Variant(
+        "the same, prediction read off the moments: xgrad(optimizer, predictor=...)",
+        _drop_in_closed_form,
+        BASE_COPY,
+        lambda optimizer, dtype: optimizer in _PREDICTORS,
+    ),
     "nesterov": Variant(
         "Nesterov's momentum: optax.sgd(nesterov=True), optax.nadam, optax.nadamw",
         _nesterov,
@@ -192,4 +214,11 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 # This library's own, as opposed to the plain step and the alternatives.
-PREDICTED = ("closed-form", "last-update", "last-update-bf16", "zero-gradient", "drop-in")
+PREDICTED = (
+    "closed-form",
+    "last-update",
+    "last-update-bf16",
+    "zero-gradient",
+    "drop-in",
+    "drop-in-closed-form",
+)

@@ -225,6 +225,7 @@ def test_ctrl_c_before_the_first_group_is_through(monkeypatch, tmp_path):
         ("last-update-bf16", PARAMS_BYTES // 2),
         ("zero-gradient", 1),  # one boolean: whether there was an update
         ("drop-in", PARAMS_BYTES),
+        ("drop-in-closed-form", PARAMS_BYTES),
         ("nesterov", 0),
         ("lookahead", PARAMS_BYTES + 4),
     ],
@@ -243,6 +244,28 @@ def test_two_compilations_have_the_same_exact_figures(variant):
     assert first == second
     assert first.instructions > 10
     assert first.flops > 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgdm", "adam"])
+def test_share_of_added_bytes_does_not_grow_with_the_model(optimizer):
+    def bytes_accessed(variant, width):
+        model = Recipe("experiments.models:MLP", {"hidden": (width, width), "outputs": width})
+        problem = make_problem(
+            dataclasses.replace(TINY, model=model, example=(width,), classes=width),
+            batch_size=width // 4,  # the same work for each parameter
+            dtype="float32",
+        )
+        method = VARIANTS[variant].build(optimizer)
+        arguments = (*start_shapes(problem, method), problem.batch)
+        return exact_figures(make_step(problem, method).lower(*arguments).compile()).bytes_accessed
+
+    small, large = (
+        {name: bytes_accessed(name, width) for name in (PLAIN, "closed-form", "drop-in")}
+        for width in (64, 1024)
+    )
+    for variant in ("closed-form", "drop-in"):
+        shares = [figures[variant] / figures[PLAIN] - 1 for figures in (small, large)]
+        assert 0 < shares[1] < 1.01 * shares[0]
 
 
 def test_sam_computes_two_gradients_per_update_and_the_others_one(records):
@@ -302,6 +325,7 @@ SIZES = {
         ("zero-gradient", "adam", 80 + 40 + 40, 0),
         ("zero-gradient", "rmsprop", 0, 0),  # without a gradient nothing moves
         ("drop-in", "adam", 40 + 40, 40),  # read and write θ
+        ("drop-in-closed-form", "adam", 40 + 40, 40),
         ("nesterov", "sgdm", 0, 0),
         (CONTROL, "adam", 0, 0),
     ],
@@ -414,6 +438,7 @@ def test_dtype_reaches_parameters_data_and_state():
 def test_variants_that_do_not_exist_for_an_optimizer_are_left_out(name):
     variants = config(*VARIANTS).variants_for(name)
     assert ("closed-form" in variants) == (name != "rmsprop")
+    assert ("drop-in-closed-form" in variants) == (name != "rmsprop")
     assert ("nesterov" in variants) == (name in ("sgdm", "adam", "adamw"))
     assert {PLAIN, "last-update", "zero-gradient", "drop-in", "sam", "lookahead"} <= {*variants}
     assert "last-update-bf16" not in config(*VARIANTS, dtype="bfloat16").variants_for(name)

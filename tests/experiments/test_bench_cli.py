@@ -36,6 +36,7 @@ def runs(monkeypatch, tmp_path):
             "preset models optimizers variants batch-sizes dtype seconds compilations seed output",
         ),
         ("scale", "sizes layouts devices optimizer variants dtype output"),
+        ("page", "output"),
     ],
 )
 def test_help_explains_every_option(command, options, capsys):
@@ -78,6 +79,10 @@ def test_list_names_models_and_variants(capsys):
         ("scale --optimizer sgd", "unknown optimizer 'sgd'; valid: "),
         ("scale --variants sam", f"unknown variant 'sam'; valid: {', '.join(PREDICTED)}, nesterov"),
         ("scale --dtype int8", "unknown dtype 'int8'; valid: float32, bfloat16"),
+        ("page nowhere.jsonl", "'nowhere.jsonl' holds no results ("),
+        ("page .", "--output: say where the page of a run's folder goes, as in x.md"),
+        ("page . --output x.html", "--output: 'x.html' does not end in .md"),
+        ("page . --output x.md", "give the folder that bench or scale wrote, or the .jsonl file"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_status_2(arguments, message, runs, capsys):
@@ -148,7 +153,7 @@ def test_options_reach_the_benchmark(runs):
 def test_scale_counts_every_size_on_every_mesh(runs):
     assert main(["scale"]) == 0
     (config,) = runs
-    assert config.variants == (PLAIN, *(name for name in PREDICTED if name != "last-update-bf16"))
+    assert config.variants == (PLAIN, "closed-form", "last-update", "zero-gradient", "drop-in")
     assert config.optimizer == "adamw"
     placements = config.placements()
     assert len(placements) == len(SIZES) * (1 + 3 * len(LAYOUTS))

@@ -11,6 +11,7 @@ from experiments.bench.config import LAYOUTS, ScaleConfig
 from experiments.bench.exact import Exact
 from experiments.bench.records import ScaleRecord
 from experiments.bench.scale_report import additions, caveats, glance, markdown_report
+from experiments.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
 WIDTH = 128
@@ -29,7 +30,7 @@ sys.exit(main(sys.argv[1:]))
 ARGUMENTS = "scale --sizes tiny --devices 1 8 --optimizer sgdm --variants"
 
 
-def test_scale_counts_without_running(tmp_path):
+def test_scale_counts_without_running(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     command = [sys.executable, "-c", RUN, *ARGUMENTS.split(), *VARIANTS[1:]]
     process = subprocess.run(
@@ -55,7 +56,19 @@ def test_scale_counts_without_running(tmp_path):
         check_sizes(mesh, variants)
         check_sharding(mesh, variants)
         check_added_bytes(variants)
+    check_growth_with_devices(by_mesh)
     check_report(folder, by_mesh)
+    monkeypatch.setattr("experiments.bench.scale_report.BLOCKS", 4)  # as in RUN
+    check_page(folder, tmp_path / "page.md")
+
+
+def check_page(folder, page):
+    assert main(["page", str(folder), "--output", str(page)]) == 0
+    report = (folder / "report.md").read_text()
+    changed = set(page.read_text().splitlines()) ^ set(report.splitlines())
+    assert len(changed) == 2, "it says where its figures are, and nothing else is different"
+    assert all(".jsonl" in line for line in changed)
+    assert main(["page", str(page.with_suffix(".jsonl"))]) == 0
 
 
 def check_sizes(mesh, variants):
@@ -90,11 +103,22 @@ def check_added_bytes(variants):
     assert plain["step_bytes"] > plain["exact"]["bytes_accessed"], "the other blocks count too"
 
 
+def share_of_step(variants, name):
+    plain = variants["plain"]
+    added = variants[name]["exact"]["bytes_accessed"] - plain["exact"]["bytes_accessed"]
+    return added / plain["step_bytes"]
+
+
+def check_growth_with_devices(by_mesh):
+    one, *more = by_mesh.values()
+    for name in VARIANTS[1:]:
+        for variants in more:
+            assert share_of_step(variants, name) < 1.01 * share_of_step(one, name)
+
+
 def check_report(folder, by_mesh):
     def share(mesh, name):
-        plain = by_mesh[mesh]["plain"]
-        added = by_mesh[mesh][name]["exact"]["bytes_accessed"] - plain["exact"]["bytes_accessed"]
-        return added / plain["step_bytes"]
+        return share_of_step(by_mesh[mesh], name)
 
     rows = read_table(folder, "Extra bytes accessed as a share of the plain step's")
     assert rows == [
@@ -103,8 +127,10 @@ def check_report(folder, by_mesh):
     ]
     overall = read_table(folder, "At a glance")
     assert [row[0] for row in overall] == list(VARIANTS[1:])
-    for name, *_, growth, _, same_collectives, shardings_kept in overall:
+    for name, *_, growth, spread, _, same_collectives, shardings_kept in overall:
         assert growth == "x 1.000", f"{name}: one size cannot grow"
+        most = max(share(mesh, name) for mesh in MESHES)
+        assert spread == f"x {most / share(MESHES[0], name):.3f}"
         assert same_collectives == shardings_kept == f"{len(MESHES)} of {len(MESHES)}"
     text = (folder / "report.md").read_text()
     assert "does not keep" not in text
@@ -166,9 +192,19 @@ def test_growth_is_against_the_first_size_on_the_same_mesh():
     assert first.traffic_share == 0.04
     (line,) = glance(records)
     assert (line.least, line.most, line.share) == (1.0, 1.5, 0.06)
-    assert line.growth == pytest.approx(1.5)
+    assert (line.growth, line.spread) == (pytest.approx(1.5), 1.0)
     assert line.temporary == 0.5
     assert (line.same_collectives, line.shardings_kept, line.programs) == (2, 2, 2)
+
+
+def test_spread_is_against_the_first_mesh_of_the_same_size():
+    records = [
+        record("1M", variant, bytes_accessed, mesh=mesh)
+        for mesh, added in {"1 device": 400, "data x 2": 300, "data x 4": 500}.items()
+        for variant, bytes_accessed in {"plain": 2000, "drop-in": 2000 + added}.items()
+    ]
+    (line,) = glance(records)
+    assert (line.growth, line.spread) == (1.0, pytest.approx(1.25))
 
 
 def test_other_collectives_and_lost_shardings_are_named():
