@@ -70,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     add_scale(commands)
     add_page(commands)
     add_predict_gradients(commands)
-    add_stability(commands)
-    add_horizon(commands)
     add_prediction_error(commands)
     add_batch_norm(commands)
+    add_stability(commands)
+    add_horizon(commands)
     listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser

@@ -1,10 +1,23 @@
-"""The documentation keeps its promises: every example runs."""
+"""The documentation keeps its promises: examples run, references resolve, nothing is left out."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import documents
 import isolated
 import pytest
+from sphinx.util.inventory import InventoryFile
 
-PAGES = sorted((documents.ROOT / "docs").glob("*.md"))
+import xgrad_optax
+
+DOCS = documents.ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
 WITH_EXAMPLES = [page for page in PAGES if documents.code_blocks(page, "python")]
 
 
@@ -12,3 +25,94 @@ WITH_EXAMPLES = [page for page in PAGES if documents.code_blocks(page, "python")
 def test_examples_run(page, tmp_path):
     """Each page on its own, on eight devices, in a directory of its own; warnings are errors."""
     assert isolated.run(documents.run, str(page), tmp_path, devices=8) > 0
+
+
+# --------------------------------------------------------------------------------------------------
+# The site
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Built strictly: a reference that does not resolve is an error, as is any other warning."""
+    directory = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", DOCS, directory]
+    result = subprocess.run(
+        command, cwd=documents.ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    return directory
+
+
+def test_every_page_is_built(site):
+    for page in PAGES:
+        built = site / page.relative_to(DOCS).with_suffix(".html")
+        assert "<h1>" in built.read_text(encoding="utf-8")
+
+
+def test_every_public_name_has_an_entry(site):
+    documented = documented_names(site)
+    missing = [
+        f"{module.__name__}.{name}"
+        for module in public_modules()
+        for name in public_names(module)
+        if not documented & homes(module, name)
+    ]
+    assert not missing
+
+
+def documented_names(site):
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    return {name for kind in inventory.data for name in inventory.data[kind]}
+
+
+def public_modules():
+    """The package and every module or subpackage of it without an underscore."""
+    found = pkgutil.iter_modules(xgrad_optax.__path__, "xgrad_optax.")
+    names = [info.name for info in found if "._" not in info.name]
+    return [xgrad_optax, *map(importlib.import_module, names)]
+
+
+def public_names(module):
+    """``__all__``, or else the functions and classes defined there without an underscore."""
+    if hasattr(module, "__all__"):
+        return module.__all__
+    return [
+        name
+        for name, value in vars(module).items()
+        if (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    ]
+
+
+def homes(module, name):
+    """Where readers may find it: under any public module that has this very object."""
+    value = getattr(module, name)
+    return {f"{m.__name__}.{name}" for m in public_modules() if getattr(m, name, None) is value}
+
+
+# --------------------------------------------------------------------------------------------------
+# Claims that name the test behind them
+# --------------------------------------------------------------------------------------------------
+
+TEST_NAME = re.compile(r"`(\w+\.py)::(\w+)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_tests_that_a_page_names_exist(page):
+    for file, function in TEST_NAME.findall(page.read_text(encoding="utf-8")):
+        assert function in functions_of(documents.ROOT / "tests" / file)
+
+
+def functions_of(path: Path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_row_of_the_composition_table_names_a_test():
+    text = (DOCS / "composition.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|") and "test |" not in line]
+    rows = [row for row in rows if not set(row) <= set("|- ")]
+    assert len(rows) > 30
+    assert not [row for row in rows if not TEST_NAME.search(row)]

@@ -1,5 +1,7 @@
 """Flax NNX: train steps at predicted weights, evaluation at base weights, BatchNorm statistics.
 
+A train step with any optimizer of this library::
+
     lookahead_params, tx = xgrad_optax.adamw(1e-3, s=1)
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 

@@ -2,7 +2,7 @@
 
 A predictor is a small pure object in the image of a ``GradientTransformation``: it may set up a
 memory, observe each update, and predict how far the parameters will have moved s steps from now.
-DESIGN: ``last_update`` works for every transform, ``zero_gradient`` too and without memory, the
+``last_update`` works for every transform, ``zero_gradient`` too and without memory, the
 closed forms (``sgdm``, ``adam``, ...) read the moments that the optimizer keeps anyway.
 """
 
@@ -25,6 +25,21 @@ from xgrad_optax._state import (
     unboxed,
 )
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
+
+__all__ = [
+    "Hyperparameters",
+    "Predictor",
+    "adabelief",
+    "adabound",
+    "adam",
+    "adam3",
+    "last_update",
+    "lion",
+    "radam",
+    "rmsprop",
+    "sgdm",
+    "zero_gradient",
+]
 
 
 @dataclasses.dataclass(frozen=True)

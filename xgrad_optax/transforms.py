@@ -11,6 +11,15 @@ import optax
 
 from xgrad_optax._typing import OptState, Params, Updates
 
+__all__ = [
+    "ScaleByAdaBoundState",
+    "ScaleByAdaM3State",
+    "adabound",
+    "adam3",
+    "scale_by_adabound",
+    "scale_by_adam3",
+]
+
 
 class ScaleByAdaM3State(NamedTuple):
     """State of :func:`scale_by_adam3`.

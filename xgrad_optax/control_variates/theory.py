@@ -223,8 +223,8 @@ def break_even_alignment(
       chosen_after_forward: see :func:`relative_cost`.
 
     Returns:
-      The smallest such size of ρ; negative if even ρ = 0 gains (importance sampling alone), and 1 or
-      more if no predictor can.
+      The smallest such :math:`|\rho|`; negative if even ρ = 0 gains (importance sampling alone),
+      and 1 or more if no predictor can.
 
     Raises:
       ValueError: an argument lies outside its range.
