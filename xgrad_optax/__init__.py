@@ -1,6 +1,13 @@
-"""XGrad weight prediction for any Optax optimizer."""
+"""XGrad weight prediction for any Optax optimizer, and gradient prediction."""
 
-from xgrad_optax import optimizers, predictors, transforms
+from xgrad_optax import (
+    control_variates,
+    diagnostics,
+    optimizers,
+    predictors,
+    stability,
+    transforms,
+)
 from xgrad_optax._state import WeightPredictionState, XGradState
 from xgrad_optax._wrapper import (
     WeightPrediction,
@@ -38,6 +45,8 @@ __all__ = [
     "adam3",
     "adamw",
     "base_params",
+    "control_variates",
+    "diagnostics",
     "last_update",
     "lion",
     "lookahead_params",
@@ -49,6 +58,7 @@ __all__ = [
     "scale_by_adabound",
     "scale_by_adam3",
     "sgdm",
+    "stability",
     "transforms",
     "with_weight_prediction",
     "xgrad",
