@@ -119,6 +119,7 @@ def _config(arguments: argparse.Namespace) -> PredictConfig:
         fit_examples=fit_examples,
         rank=rank,
         refit_interval=arguments.refit_interval or defaults.refit_interval,
+        steps_per_call=defaults.steps_per_call,
         target=arguments.target,
     )
 

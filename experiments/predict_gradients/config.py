@@ -72,6 +72,7 @@ class PredictConfig:
         fit_examples: n of the predictor.
         rank: k of the predictor.
         refit_interval: steps between fits.
+        steps_per_call: steps between two looks at the clock.
         target: validation accuracy in per cent whose cost is reported; None for the one that the
             best plain arm has after 80 % of its budget.
     """
@@ -85,6 +86,7 @@ class PredictConfig:
     fit_examples: int
     rank: int
     refit_interval: int
+    steps_per_call: int
     target: float | None
 
 
@@ -107,6 +109,7 @@ class Defaults:
         fit_examples: n of the predictor.
         rank: k of the predictor.
         refit_interval: steps between fits.
+        steps_per_call: steps between two looks at the clock.
     """
 
     plain_batch_sizes: tuple[int, ...]
@@ -117,6 +120,7 @@ class Defaults:
     fit_examples: int
     rank: int
     refit_interval: int
+    steps_per_call: int
 
 
 DEFAULTS: Mapping[str, Defaults] = {
@@ -127,8 +131,9 @@ DEFAULTS: Mapping[str, Defaults] = {
         learning_rate=1e-3,
         seconds=4.0,
         fit_examples=256,
-        rank=64,
-        refit_interval=100,
+        rank=32,
+        refit_interval=200,
+        steps_per_call=25,
     ),
     "cifar10-vit": Defaults(
         plain_batch_sizes=(32, 64, 128),
@@ -137,7 +142,8 @@ DEFAULTS: Mapping[str, Defaults] = {
         learning_rate=1e-3,
         seconds=40.0,
         fit_examples=512,
-        rank=64,
+        rank=32,
         refit_interval=100,
+        steps_per_call=5,
     ),
 }

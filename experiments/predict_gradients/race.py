@@ -34,8 +34,6 @@ CHECKPOINTS = 20
 # Held out at each fit to measure the alignment on.
 _EVALUATED = 64
 
-STEPS_PER_CALL = 25
-
 
 class Checkpoint(NamedTuple):
     """One arm after some training.
@@ -89,6 +87,7 @@ class Program:
         self._config = config
         self.problem = problem
         self.clock: Clock = config.clock
+        self.steps_per_call = config.steps_per_call
         self.predicts = ARMS[arm.kind].predicts
         self._transform = optax.adam(arm.learning_rate)
         # A first guess: measuring needs a gradient function, "auto" needs what is measured.
@@ -122,7 +121,9 @@ class Program:
 
     def _steps(self, carry: Any, train: Any) -> tuple[Any, Any]:
         """Some steps; returns the control fraction of each, and whether a fit came before it."""
-        return jax.lax.scan(lambda carry, _: self._step(carry, train), carry, None, STEPS_PER_CALL)
+        return jax.lax.scan(
+            lambda carry, _: self._step(carry, train), carry, None, self.steps_per_call
+        )
 
     def _step(self, carry: Any, train: Any) -> tuple[Any, Any]:
         params, opt_state, state, key = carry
@@ -191,7 +192,7 @@ class Runner:
         used = {f: int(np.isclose(fractions, f).sum()) for f in costs.steps}
         self._flops += sum(costs.steps[f] * count for f, count in used.items())
         self._flops += costs.fit * int(np.sum(fits))
-        self._steps += STEPS_PER_CALL
+        self._steps += self.program.steps_per_call
         self._fraction = float(fractions[-1])
 
     @property
