@@ -74,8 +74,7 @@ def recalibrate_batch_stats(
 
     Running statistics belong to the parameters of the forward passes that they were collected in:
     with prediction to θ̂, and to those of many past steps. Before evaluating, exporting or
-    averaging parameters they can be replaced by the plain average over some training batches; the
-    documentation says when that matters.
+    averaging parameters they can be replaced by the plain average over some training batches.
 
     Args:
       forward: ``(variables, batch) -> (anything, updated collections)``, runs the model in training

@@ -122,8 +122,7 @@ def recalibrate_batch_stats(
 
     Running statistics belong to the weights of the forward passes that they were collected in: with
     prediction to θ̂, and to those of many past steps. Before evaluating, exporting or averaging
-    weights they can be replaced by the plain average over some training batches; the documentation
-    says when that matters::
+    weights they can be replaced by the plain average over some training batches::
 
         with base_weights(model, optimizer):
             recalibrate_batch_stats(model, forward, batches)

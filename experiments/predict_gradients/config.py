@@ -92,7 +92,8 @@ class PredictConfig:
 
 # Name -> one line for `python -m experiments list`.
 PROBLEMS: Mapping[str, str] = {
-    "digits": "scikit-learn's handwritten digits, a fully connected network",
+    "digits": "scikit-learn's handwritten digits, two small convolutions",
+    "digits-dense": "the same digits, a fully connected network",
     "cifar10-vit": "CIFAR-10 (TFDS), a small vision transformer",
 }
 
@@ -132,7 +133,18 @@ DEFAULTS: Mapping[str, Defaults] = {
         seconds=4.0,
         fit_examples=256,
         rank=32,
-        refit_interval=200,
+        refit_interval=50,
+        steps_per_call=25,
+    ),
+    "digits-dense": Defaults(
+        plain_batch_sizes=(32, 64, 128),
+        batch_size=256,
+        learning_rates={},
+        learning_rate=1e-3,
+        seconds=4.0,
+        fit_examples=256,
+        rank=32,
+        refit_interval=50,
         steps_per_call=25,
     ),
     "cifar10-vit": Defaults(

@@ -157,7 +157,7 @@ def test_problems_split_into_trunk_and_head(name):
     import jax
 
     problem = load_problem(name)
-    inputs = jnp.zeros((3, 64) if name == "digits" else (3, 32, 32, 3))
+    inputs = jnp.zeros((3, 64) if name.startswith("digits") else (3, 32, 32, 3))
     params = problem.init(jax.random.key(0), inputs)
     width = params.head["kernel"].shape[0]
     assert problem.loss.features(params.trunk, inputs).shape == (3, width)
@@ -193,7 +193,7 @@ def test_defaults_measure_every_arm(name, configurations):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--problem mnist", "unknown problem 'mnist'; valid: digits, cifar10-vit"),
+        ("--problem mnist", "unknown problem 'mnist'; valid: digits, digits-dense, cifar10-vit"),
         ("--arms best", f"unknown arm 'best'; valid: {', '.join(ARMS)}"),
         ("--batch-size 100", "--batch-size: 100 is not a multiple of 8"),
         ("--rank 65 --fit-examples 64", "--rank: 65 directions cannot be learnt from 64 examples"),
