@@ -57,7 +57,11 @@ def test_help_lists_and_errors_do_not_wait_for_slow_imports():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "required: {compare,bench,scale,prediction-error,batch-norm,list}"),
+        (
+            "",
+            "required: {compare,bench,scale,page,predict-gradients,prediction-error,batch-norm,"
+            "stability,horizon,list}",
+        ),
         ("train", "invalid choice: 'train' (choose from"),
         ("compare --task mnist", f"unknown task 'mnist'; valid: {', '.join(TASKS)}"),
         (
