@@ -201,10 +201,14 @@ def caveats(records: Sequence[ScaleRecord], meta: dict[str, Any]) -> Iterator[st
     if missing := shortfall("meshes", meta):
         yield missing
     yield from cautions(meta, timed=False)
-    for record in records:
-        if not record.shardings_kept:
-            yield f"{record.variant} at {record.size}, {record.mesh} does not keep its shardings."
+    moved = [r for r in records if r.variant == PLAIN and not r.shardings_kept]
+    if moved:
+        places = "; ".join(f"{record.size}, {record.mesh}" for record in moved)
+        yield f"the plain step itself does not keep its shardings at {places}: XLA chooses others."
     for addition in additions(records):
+        if addition.plain.shardings_kept and not addition.record.shardings_kept:
+            place = f"{addition.record.size}, {addition.record.mesh}"
+            yield f"{addition.record.variant} at {place} does not keep its shardings."
         if not addition.same_collectives:
             yield (
                 f"{addition.record.variant} at {addition.record.size}, {addition.record.mesh} has "

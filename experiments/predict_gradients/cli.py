@@ -52,7 +52,12 @@ def add_predict_gradients(commands: "Commands[Parser]") -> None:
     )
     add("--plain-batch-sizes", type=count, nargs="+", metavar="N", help="default: the problem's")
     add("--batch-size", type=count, metavar="N", help="of the other arms, a multiple of 8")
-    add("--learning-rate", type=positive, metavar="RATE", help="of all arms; default: tuned")
+    add(
+        "--learning-rate",
+        type=positive,
+        metavar="RATE",
+        help="of all arms; default: the problem's, by arm",
+    )
     add(
         "--label-noise",
         type=share,

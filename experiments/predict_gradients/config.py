@@ -105,7 +105,8 @@ class Defaults:
     Attributes:
         plain_batch_sizes: of the plain gradient.
         batch_size: of the others.
-        learning_rates: Adam's, by arm (``"plain 64"``); tuned on validation accuracy, other seeds.
+        learning_rates: Adam's, by arm (``"plain 64"``), where it is not ``learning_rate``.
+        learning_rate: Adam's for all others.
         seconds: of each arm's own clock, per seed.
         fit_examples: n of the predictor.
         rank: k of the predictor.
@@ -128,8 +129,9 @@ DEFAULTS: Mapping[str, Defaults] = {
     "digits": Defaults(
         plain_batch_sizes=(32, 64, 128),
         batch_size=256,
-        learning_rates={},
-        learning_rate=1e-3,
+        # By hand: larger batches bear larger steps.
+        learning_rates={"plain 32": 3e-3, "plain 64": 3e-3},
+        learning_rate=1e-2,
         seconds=4.0,
         fit_examples=256,
         rank=32,

@@ -220,6 +220,15 @@ def test_other_collectives_and_lost_shardings_are_named():
     assert (line.same_collectives, line.shardings_kept) == (0, 0)
 
 
+def test_shardings_that_the_plain_step_loses_are_not_laid_at_the_variants_door():
+    records = [
+        record("1M", "plain", 2000, shardings_kept=False),
+        record("1M", "drop-in", 2400, shardings_kept=False),
+    ]
+    (note,) = caveats(records, META)
+    assert note.startswith("the plain step itself does not keep its shardings at 1M, data x 2: ")
+
+
 def test_an_interrupted_count_says_so_and_needs_no_figures():
     config = ScaleConfig(
         sizes=("1M",),
