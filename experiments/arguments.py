@@ -44,6 +44,18 @@ def add_learning_rates(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_names(parser: argparse.ArgumentParser, kind: str, valid: Mapping[str, object]) -> None:
+    """Adds the option for several names of a kind (``"optimizer"``: ``--optimizers``), or all."""
+    parser.add_argument(
+        f"--{kind}s",
+        type=one_of(kind, valid),
+        nargs="+",
+        default=list(valid),
+        metavar="NAME",
+        help=f"default: {' '.join(valid)}",
+    )
+
+
 def one_of(kind: str, valid: Mapping[str, object]) -> Callable[[str], str]:
     """Returns the type of a name that must be among ``valid``."""
 

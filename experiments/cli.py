@@ -14,6 +14,7 @@ from experiments.arguments import (
     Commands,
     Parser,
     add_learning_rates,
+    add_names,
     add_output,
     chosen_learning_rates,
     count,
@@ -94,14 +95,7 @@ def _add_compare(commands: "Commands[Parser]") -> None:
     parser.set_defaults(command=_compare)
     add = parser.add_argument
     add("--task", type=one_of("task", TASKS), default="digits", help="default: digits")
-    add(
-        "--optimizers",
-        type=one_of("optimizer", OPTIMIZERS),
-        nargs="+",
-        default=list(OPTIMIZERS),
-        metavar="NAME",
-        help=f"default: {' '.join(OPTIMIZERS)}",
-    )
+    add_names(parser, "optimizer", OPTIMIZERS)
     add(
         "--horizons",
         type=horizon,

@@ -6,10 +6,10 @@ from experiments.arguments import (
     INTERRUPTED,
     Commands,
     Parser,
+    add_names,
     add_output,
     count,
     horizon,
-    one_of,
     seed,
 )
 from experiments.batch_norm.config import OPTIMIZERS, BatchNormConfig
@@ -31,14 +31,7 @@ def add_batch_norm(commands: "Commands[Parser]") -> None:
     )
     parser.set_defaults(command=_batch_norm)
     add = parser.add_argument
-    add(
-        "--optimizers",
-        type=one_of("optimizer", OPTIMIZERS),
-        nargs="+",
-        default=list(OPTIMIZERS),
-        metavar="NAME",
-        help=f"default: {' '.join(OPTIMIZERS)}",
-    )
+    add_names(parser, "optimizer", OPTIMIZERS)
     add(
         "--horizons",
         type=horizon,

@@ -7,6 +7,7 @@ from experiments.arguments import (
     Commands,
     Parser,
     add_learning_rates,
+    add_names,
     add_output,
     chosen_learning_rates,
     count,
@@ -39,22 +40,8 @@ def add_prediction_error(commands: "Commands[Parser]") -> None:
     parser.set_defaults(command=_prediction_error)
     add = parser.add_argument
     add("--task", type=one_of("task", TASKS), default="digits", help="default: digits")
-    add(
-        "--optimizers",
-        type=one_of("optimizer", OPTIMIZERS),
-        nargs="+",
-        default=list(OPTIMIZERS),
-        metavar="NAME",
-        help=f"default: {' '.join(OPTIMIZERS)}",
-    )
-    add(
-        "--predictors",
-        type=one_of("predictor", PREDICTORS),
-        nargs="+",
-        default=list(PREDICTORS),
-        metavar="NAME",
-        help=f"default: {' '.join(PREDICTORS)}",
-    )
+    add_names(parser, "optimizer", OPTIMIZERS)
+    add_names(parser, "predictor", PREDICTORS)
     add(
         "--trained-with",
         type=horizon,
