@@ -27,6 +27,7 @@ from experiments.arguments import (
 from experiments.batch_norm.cli import add_batch_norm
 from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
 from experiments.errors import UsageError
+from experiments.evidence.cli import add_evidence, list_evidence
 from experiments.optimizers import OPTIMIZERS
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
 from experiments.prediction.cli import add_prediction_error, list_predictors
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add_batch_norm(commands)
     add_stability(commands)
     add_horizon(commands)
+    add_evidence(commands)
     listing = commands.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser
@@ -126,6 +128,7 @@ def _list(arguments: argparse.Namespace) -> int:
     list_bench()
     list_predict_gradients()
     list_predictors()
+    list_evidence()
     return 0
 
 

@@ -1,0 +1,203 @@
+"""The commands ``run``, ``sweep`` and ``report``."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.arguments import (
+    INTERRUPTED,
+    Commands,
+    Parser,
+    count,
+    one_of,
+    positive,
+    seed,
+)
+from experiments.errors import UsageError
+from experiments.evidence.methods import OPTIMIZERS, read_arm
+from experiments.evidence.rows import REGISTERED, choose_rows, read_rows
+from experiments.evidence.tasks import PRESETS, TASKS
+
+if TYPE_CHECKING:
+    from experiments.evidence.rows import Row
+    from experiments.evidence.spec import RunSpec
+
+RESULTS = Path(__file__).parent.parent / "results" / "evidence"
+
+
+def list_evidence() -> None:
+    """Prints the tasks of the evidence."""
+    print("tasks of run and sweep:")
+    for name, summary in TASKS.items():
+        print(f"  {name:<18} {summary}")
+    print(f"optimizers of run and sweep: {', '.join(OPTIMIZERS)}")
+
+
+def add_evidence(commands: "Commands[Parser]") -> None:
+    """Adds the three commands."""
+    _add_run(commands)
+    _add_sweep(commands)
+    _add_report(commands)
+
+
+def _add_run(commands: "Commands[Parser]") -> None:
+    parser = commands.add_parser(
+        "run",
+        help="train one task once",
+        description=(
+            "Trains one task with one optimizer in one form at one seed. Writes a line to "
+            "results.jsonl, logs for TensorBoard and checkpoints; --resume continues a run that "
+            "was cut off, bit for bit as if it had not been."
+        ),
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_run)
+    add = parser.add_argument
+    add("--task", type=one_of("task", TASKS), default="digits", help="default: digits")
+    add("--preset", type=one_of("preset", PRESETS), default="cpu", help="cpu (default) or paper")
+    add("--optimizer", type=one_of("optimizer", OPTIMIZERS), default="adam", help="default: adam")
+    add(
+        "--arm",
+        default="s=1",
+        help="plain, nesterov, schedule-free, sam, sam-equal, s=N or s=N/PREDICTOR; default: s=1",
+    )
+    add(
+        "--learning-rate",
+        type=positive,
+        metavar="RATE",
+        help="default: the middle of the task's grid",
+    )
+    add("--weight-decay", type=positive, metavar="DECAY", help="default: the task's")
+    add("--seed", type=seed, default=0, metavar="N", help="default: 0")
+    add("--epochs", type=count, metavar="N", help="default: the task's")
+    _add_data_dir(parser)
+    add("--output", type=Path, metavar="DIR", help="default: a folder below runs/ named by the run")
+    add("--resume", action="store_true", help="continue from the newest checkpoint in the folder")
+    add(
+        "--checkpoint-seconds",
+        type=positive,
+        default=60.0,
+        metavar="N",
+        help="time between checkpoints; default: 60",
+    )
+    add("--checkpoint-steps", type=count, metavar="N", help="steps between them, instead")
+
+
+def _add_sweep(commands: "Commands[Parser]") -> None:
+    parser = commands.add_parser(
+        "sweep",
+        help="run the registered rows: tune on validation, then report seeds",
+        description=(
+            "Runs rows of a table: for each arm the learning rate is chosen on validation from "
+            "the same number of rates, with seeds of its own, then the reported seeds are run. "
+            "Results are appended to a file per row; what is there is not run again, so a sweep "
+            "that was stopped goes on where it was. Runs that diverge or fail are recorded and "
+            "the sweep goes on."
+        ),
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_sweep)
+    add = parser.add_argument
+    add("--table", type=Path, default=REGISTERED, metavar="FILE", help="default: registered.toml")
+    add("--rows", nargs="+", metavar="NAME", help="default: all rows of the table")
+    add("--tasks", type=one_of("task", TASKS), nargs="+", metavar="NAME", help="default: all")
+    _add_data_dir(parser)
+    add("--output", type=Path, default=RESULTS, metavar="DIR", help=f"default: {_shown(RESULTS)}")
+    add("--dry-run", action="store_true", help="only list the rows and their runs")
+
+
+def _add_report(commands: "Commands[Parser]") -> None:
+    parser = commands.add_parser(
+        "report",
+        help="turn a folder of results into tables and plots",
+        description=(
+            "Reads all results files of a folder and writes README.md, tables.tex and the plots "
+            "there, or to --output."
+        ),
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_report)
+    add = parser.add_argument
+    add("results", type=Path, nargs="?", default=RESULTS, help=f"default: {_shown(RESULTS)}")
+    add("--table", type=Path, default=REGISTERED, metavar="FILE", help="default: registered.toml")
+    add("--output", type=Path, metavar="DIR", help="default: the folder of the results")
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where data sets are; default: $TFDS_DATA_DIR"
+    )
+
+
+def _shown(path: Path) -> str:
+    """A path as seen from the checkout."""
+    return path.relative_to(Path(__file__).parents[2]).as_posix()
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    read_arm(arguments.arm, arguments.optimizer)
+    from experiments.evidence.single import run_single
+
+    return run_single(arguments)
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    rows = choose_rows(read_rows(arguments.table), arguments.rows, arguments.tasks)
+    from experiments.evidence.sweep import Tally, count_runs, progress_bar, sweep_row
+    from experiments.evidence.tasks import load_task
+
+    protocols = [load_task(row.task, row.preset).protocol for row in rows]
+    counts = [count_runs(row, protocol) for row, protocol in zip(rows, protocols, strict=True)]
+    if arguments.dry_run:
+        for row, runs in zip(rows, counts, strict=True):
+            print(f"{row.name:<28} {row.study:<11} {runs:>4} runs: {', '.join(row.arms)}")
+        print(f"{len(rows)} rows, {sum(counts)} runs")
+        return 0
+    _check_writable(arguments.output)
+    tally = Tally()
+    with progress_bar(sum(counts)) as (begin, say):
+        try:
+            for row, protocol in zip(rows, protocols, strict=True):
+                file = arguments.output / f"{row.name}.jsonl"
+                run = _lazy_runner(row, arguments.data_dir)
+                for spec in sweep_row(row, protocol, run, file, tally, say):
+                    begin(spec)
+        except KeyboardInterrupt:
+            say("interrupted; the same command goes on where this stopped")
+            return INTERRUPTED
+    print(
+        f"{tally.ran} runs done, {tally.known} known before, {tally.failed} failed, "
+        f"{tally.unwritten} not written; results are in {arguments.output}",
+        file=sys.stderr,
+    )
+    return 1 if tally.failed or tally.unwritten else 0
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to folder {str(folder)!r} ({error.strerror}); give --output another"
+        ) from error
+
+
+def _lazy_runner(row: "Row", data_dir: str | None) -> Callable[["RunSpec"], object]:
+    """Returns what runs a row's runs; data are loaded when the first is really needed."""
+    import functools
+
+    from experiments.evidence.training import load_trainer
+
+    trainer = functools.cache(lambda: load_trainer(row.task, row.preset, data_dir))
+    return lambda spec: trainer().run(spec)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from experiments.evidence.report import write_report
+
+    rows = read_rows(arguments.table)
+    return write_report(arguments.results, arguments.output or arguments.results, rows)

@@ -1,0 +1,1 @@
+"""Reading, shuffling, batching and changing examples."""

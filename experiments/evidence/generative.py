@@ -1,0 +1,242 @@
+"""Tasks in which two networks play against each other: what they share but for their losses."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from experiments.evidence.data.images import fake_labelled_images, load_labelled_images
+from experiments.evidence.models.dcgan import Discriminator, Generator
+from experiments.evidence.task import (
+    Batch,
+    Data,
+    Examples,
+    Gradient,
+    Metric,
+    Protocol,
+    Task,
+    Variables,
+)
+
+SLICED_WASSERSTEIN = Metric(
+    "sliced_wasserstein", "sliced Wasserstein distance", higher_is_better=False
+)
+_GENERATED_AT_ONCE = 500
+
+
+class Losses(NamedTuple):
+    """What the two networks minimize, each its own.
+
+    Attributes:
+        discriminator: of the discriminator's numbers for real and for generated images,
+            ``([batch], [batch]) -> [batch]``.
+        generator: of its numbers for generated ones, ``[batch] -> [batch]``.
+    """
+
+    discriminator: Callable[[jax.Array, jax.Array], jax.Array]
+    generator: Callable[[jax.Array], jax.Array]
+
+
+class Game(NamedTuple):
+    """The two networks.
+
+    Attributes:
+        discriminator: maps ``(images, train)`` to ``[batch]``.
+        generator: maps ``(noise, train)``, noise of ``[batch, latent]``, to images of -1 to 1.
+        latent: number of random numbers that an image is made of.
+        edge: of an image in pixels.
+        colours: channels of an image.
+    """
+
+    discriminator: nn.Module
+    generator: nn.Module
+    latent: int
+    edge: int
+    colours: int
+
+
+def dcgan(
+    *, start: int, doublings: int, width: int, colours: int, latent: int, normalized: bool
+) -> Game:
+    """Returns DCGAN's networks; ``normalized`` tells of the discriminator, the rest of both."""
+    return Game(
+        Discriminator(start, doublings, width, normalized),
+        Generator(start, doublings, width, colours),
+        latent,
+        edge=start << doublings,
+        colours=colours,
+    )
+
+
+def adversarial_task(
+    *,
+    name: str,
+    preset: str,
+    game: Game,
+    losses: Losses,
+    protocol: Protocol,
+    parameters: int,
+    dataset: str,
+    validation: int,
+    train: int | None = None,
+    test: int | None = None,
+    project: Callable[[Any], Any] | None = None,
+) -> Task:
+    """Returns the task of generating images that look like a data set's.
+
+    What stands for a gradient is a field: the gradient of the discriminator's loss by its own
+    parameters, and of the generator's loss by the generator's. Both move at once, in one step a
+    batch; there are no further steps of the discriminator alone. The loss of a step is the
+    discriminator's.
+
+    Args:
+        name: the task's name.
+        preset: its preset.
+        game: the networks; batch statistics are in the collection ``"batch_stats"``.
+        losses: what they minimize.
+        protocol: how they are trained.
+        parameters: number of parameters of both.
+        dataset: name in TFDS.
+        validation: as for :func:`load_labelled_images`, and so are the next two.
+        train: number of training examples.
+        test: number of test examples.
+        project: applied to ``{"discriminator": ..., "generator": ...}`` after each update and to
+            what a run starts from.
+    """
+    shape = (game.edge, game.edge, game.colours)
+
+    def load(data_dir: str | None) -> Data:
+        return load_labelled_images(
+            dataset, data_dir, validation=validation, train=train, test=test
+        )
+
+    def init(key: jax.Array) -> Variables:
+        keys = jax.random.split(key)
+        drawn = {
+            "discriminator": game.discriminator.init(keys[0], jnp.zeros((1, *shape)), train=False),
+            "generator": game.generator.init(keys[1], jnp.zeros((1, game.latent)), train=False),
+        }
+        params = {part: variables["params"] for part, variables in drawn.items()}
+        state = {
+            part: {name: value for name, value in variables.items() if name != "params"}
+            for part, variables in drawn.items()
+        }
+        return Variables(project(params) if project else params, state)
+
+    def noise(key: jax.Array, rows: int) -> jax.Array:
+        return jax.random.normal(key, (rows, game.latent))
+
+    def gradient(params: Any, state: Any, batch: Batch, key: jax.Array) -> Gradient:
+        real = signed(batch["image"])
+
+        def loss_of_generator(own: Any) -> tuple[jax.Array, Any]:
+            fake, after = _in_training(
+                game.generator, own, state["generator"], noise(key, len(real))
+            )
+            scores, _ = _in_training(
+                game.discriminator, params["discriminator"], state["discriminator"], fake
+            )
+            return losses.generator(scores).mean(), (fake, after)
+
+        def loss_of_discriminator(own: Any, fake: jax.Array) -> tuple[jax.Array, Any]:
+            of_real, after = _in_training(game.discriminator, own, state["discriminator"], real)
+            of_fake, after = _in_training(game.discriminator, own, after, fake)
+            return losses.discriminator(of_real, of_fake).mean(), after
+
+        (_, (fake, generator_state)), generator_gradient = jax.value_and_grad(
+            loss_of_generator, has_aux=True
+        )(params["generator"])
+        (loss, discriminator_state), discriminator_gradient = jax.value_and_grad(
+            loss_of_discriminator, has_aux=True
+        )(params["discriminator"], fake)
+        return Gradient(
+            loss,
+            {"discriminator": discriminator_gradient, "generator": generator_gradient},
+            {"discriminator": discriminator_state, "generator": generator_state},
+        )
+
+    def generated(variables: Variables, key: jax.Array, rows: int) -> jax.Array:
+        """Returns images of -1 to 1, ``[rows, edge, edge, colours]``."""
+        return _measuring(game.generator, variables, "generator", noise(key, rows))
+
+    def measure(variables: Variables, batch: Batch) -> tuple[Mapping[str, jax.Array], Any]:
+        weight = batch["weight"]
+        # Always the same noise, so that two measurements differ by the parameters alone.
+        fake = generated(variables, jax.random.key(0), len(weight))
+        of_real, of_fake = (
+            _measuring(game.discriminator, variables, "discriminator", images)
+            for images in (signed(batch["image"]), fake)
+        )
+        sums = {
+            "discriminator_loss": jnp.sum(weight * losses.discriminator(of_real, of_fake)),
+            "generator_loss": jnp.sum(weight * losses.generator(of_fake)),
+            "weight": jnp.sum(weight),
+        }
+        return sums, variables.state
+
+    generate = jax.jit(lambda variables, key: generated(variables, key, _GENERATED_AT_ONCE))
+
+    def score(variables: Variables, examples: Examples) -> Mapping[str, float]:
+        count = len(examples["image"])
+        keys = jax.random.split(jax.random.key(1), -(-count // _GENERATED_AT_ONCE))
+        fake = np.concatenate([generate(variables, key) for key in keys])[:count]
+        real = np.asarray(signed(examples["image"]))
+        return {"sliced_wasserstein": sliced_wasserstein(real, fake)}
+
+    return Task(
+        name=name,
+        preset=preset,
+        load=load,
+        fake=lambda: fake_labelled_images(shape, classes=10, augmented=False),
+        init=init,
+        gradient=gradient,
+        measure=measure,
+        metric=SLICED_WASSERSTEIN,
+        protocol=protocol,
+        parameters=parameters,
+        score=score,
+        project=project,
+    )
+
+
+def signed(images: Any) -> Any:
+    """Maps pixels of 0 to 255 to -1 to 1."""
+    return images.astype(np.float32) / 127.5 - 1
+
+
+def sliced_wasserstein(first: np.ndarray, second: np.ndarray, directions: int = 256) -> float:
+    """Returns the sliced Wasserstein distance of two samples (Bonneel et al., 2015).
+
+    In one dimension the optimal transport between samples of n points each pairs their order
+    statistics. The distance is the root of the mean, over ``directions`` unit vectors u, of the
+    squared distances in one dimension::
+
+        SW^2 = mean_u 1/n sum_i (x_(i)^u - y_(i)^u)^2
+
+    where x_(i)^u is the i-th smallest inner product of a point x with u. The vectors are drawn
+    uniformly from the sphere, and always the same.
+
+    Args:
+        first: a sample, ``[examples, ...]``.
+        second: one of the same shape.
+        directions: number of unit vectors.
+    """
+    points = [sample.reshape(len(sample), -1) for sample in (first, second)]
+    drawn = np.random.default_rng(0).standard_normal((points[0].shape[1], directions), np.float32)
+    units = drawn / np.linalg.norm(drawn, axis=0)
+    x, y = (np.sort(sample @ units, axis=0) for sample in points)
+    return float(np.sqrt(np.mean((x - y) ** 2)))
+
+
+def _in_training(model: nn.Module, params: Any, state: Any, inputs: jax.Array) -> Any:
+    """Returns ``(outputs, state)`` with the batch's own statistics."""
+    return model.apply({"params": params, **state}, inputs, train=True, mutable=list(state))
+
+
+def _measuring(model: nn.Module, variables: Variables, part: str, inputs: jax.Array) -> Any:
+    """Returns the outputs with the running statistics."""
+    collections = {"params": variables.params[part], **variables.state[part]}
+    return model.apply(collections, inputs, train=False)

@@ -1,0 +1,1 @@
+"""The papers' networks in Flax, each with the shapes it takes and the parameters it should have."""

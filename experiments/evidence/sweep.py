@@ -1,0 +1,200 @@
+"""Running rows: learning rates are chosen on validation with seeds of their own, then reported."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments.evidence.records import FAILED, Result, append_result, read_results
+from experiments.evidence.rows import Row
+from experiments.evidence.spec import RunSpec
+from experiments.evidence.task import Protocol
+from experiments.tables import print_plain
+
+Runner = Callable[[RunSpec], Result]
+
+
+def rates_of(row: Row, protocol: Protocol) -> Sequence[float]:
+    """Returns the grid of a row."""
+    return row.learning_rates or protocol.learning_rates[row.optimizer]
+
+
+def tuning_specs(row: Row, protocol: Protocol, arm: str) -> list[RunSpec]:
+    """Returns the runs that an arm's learning rate is chosen by; none if there is no choice."""
+    rates = rates_of(row, protocol)
+    if row.every_rate or len(rates) == 1:
+        return []
+    return [_spec(row, arm, rate, seed) for rate in rates for seed in row.tuning_seeds]
+
+
+def reported_specs(row: Row, rates: Sequence[float], arm: str) -> list[RunSpec]:
+    """Returns the runs that are reported, at the chosen rates."""
+    return [_spec(row, arm, rate, seed) for rate in rates for seed in row.seeds]
+
+
+def _spec(row: Row, arm: str, rate: float, seed: int) -> RunSpec:
+    return RunSpec(
+        task=row.task,
+        preset=row.preset,
+        optimizer=row.optimizer,
+        arm=arm,
+        learning_rate=rate,
+        seed=seed,
+        weight_decay=row.weight_decay,
+    )
+
+
+def chosen_rates(
+    row: Row, protocol: Protocol, arm: str, results: dict[str, Result]
+) -> Sequence[float]:
+    """Returns the rates that an arm is reported at, given the results of tuning.
+
+    The rate with the best mean over tuning seeds of the best validation metric; a run that
+    diverged counts as the worst. All rates if the row asks for that; none while runs are missing.
+    """
+    rates = rates_of(row, protocol)
+    tuning = tuning_specs(row, protocol, arm)
+    if not tuning:
+        return rates
+    if any(spec.key not in results for spec in tuning):
+        return ()
+
+    def merit(rate: float) -> float:
+        runs = [results[spec.key] for spec in tuning if spec.learning_rate == rate]
+        return sum(map(_merit, runs)) / len(runs)
+
+    return (max(rates, key=merit),)
+
+
+def _merit(result: Result) -> float:
+    best = result.best() if result.status == "finished" else None
+    value = best and best.validation[result.metric]
+    if value is None:
+        return -math.inf
+    return value if result.higher_is_better else -value
+
+
+def count_runs(row: Row, protocol: Protocol) -> int:
+    """Returns how many runs a row has in all."""
+    rates = len(rates_of(row, protocol)) if row.every_rate else 1
+    return sum(len(tuning_specs(row, protocol, arm)) + rates * len(row.seeds) for arm in row.arms)
+
+
+@dataclasses.dataclass
+class Tally:
+    """How a sweep went.
+
+    Attributes:
+        ran: runs that were done.
+        known: runs that were there already.
+        failed: runs that ended in an error.
+        unwritten: results that the disk did not take.
+    """
+
+    ran: int = 0
+    known: int = 0
+    failed: int = 0
+    unwritten: int = 0
+
+
+def sweep_row(
+    row: Row, protocol: Protocol, run: Runner, file: Path, tally: Tally, say: Callable[[str], None]
+) -> Iterator[RunSpec]:
+    """Does what is missing of a row, run by run; what is in ``file`` already is not run again.
+
+    A run that raises an error is recorded as failed, and one whose result cannot be written is
+    reported: the row goes on.
+
+    Args:
+        row: what to run.
+        protocol: of its task.
+        run: trains one run.
+        file: results so far, and where new ones go.
+        tally: counts what happens.
+        say: tells about trouble.
+
+    Yields:
+        Each run's description before it is done.
+    """
+    found, complaints = read_results([file] if file.exists() else [])
+    for complaint in complaints:
+        say(complaint)
+    results = {result.spec.key: result for result in found if result.status != FAILED}
+
+    def do(specs: Sequence[RunSpec]) -> Iterator[RunSpec]:
+        for spec in specs:
+            yield spec
+            if spec.key in results:
+                tally.known += 1
+                continue
+            result = results[spec.key] = _attempt(run, spec, say)
+            tally.ran += 1
+            tally.failed += result.status == FAILED
+            try:
+                append_result(file, result)
+            except OSError as error:
+                tally.unwritten += 1
+                say(f"{spec}: result not written to {file.name} ({error.strerror})")
+
+    for arm in row.arms:
+        yield from do(tuning_specs(row, protocol, arm))
+        yield from do(reported_specs(row, chosen_rates(row, protocol, arm, results), arm))
+
+
+def _attempt(run: Runner, spec: RunSpec, say: Callable[[str], None]) -> Result:
+    try:
+        return run(spec)
+    except Exception as error:  # whatever it is, the other runs do not depend on it
+        say(f"{spec}: failed, {type(error).__name__}: {error}")
+        return Result(
+            spec=spec,
+            status=FAILED,
+            metric="loss",
+            higher_is_better=False,
+            parameters=0,
+            steps=0,
+            gradients_per_step=1,
+            points=(),
+            compile_seconds=0.0,
+            wall_seconds=0.0,
+            temporary_bytes=None,
+            error=f"{type(error).__name__}: {error}",
+            environment={},
+        )
+
+
+@contextlib.contextmanager
+def progress_bar(total: int) -> Iterator[tuple[Callable[[RunSpec], None], Callable[[str], None]]]:
+    """Shows how far a sweep is: a bar with the time left on a terminal, elsewhere a line a run.
+
+    Args:
+        total: number of runs.
+
+    Yields:
+        What to call before each run, and what to say other things with.
+    """
+    console = Console(stderr=True)
+    columns: Any = (
+        TextColumn("{task.description:<44}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("runs, time left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        begun = 0
+
+        def begin(spec: RunSpec) -> None:
+            nonlocal begun
+            bar.update(task, description=str(spec), completed=begun)
+            begun += 1
+            if not console.is_terminal:
+                print_plain(console, f"[{begun}/{total}] {spec}")
+
+        yield begin, lambda text: print_plain(console, text)

@@ -1,0 +1,19 @@
+"""AlexNet on CIFAR-10, as in XGrad (arXiv 2305.18240), section 4.1."""
+
+from experiments.evidence.cifar import Budget, cifar_task
+from experiments.evidence.models.alexnet import AlexNet
+from experiments.evidence.task import Task
+
+
+def make(preset: str) -> Task:
+    """Returns the task; on a CPU a quarter of the channels."""
+    small = preset == "cpu"
+    return cifar_task(
+        name="alexnet",
+        preset=preset,
+        model=AlexNet(outputs=10, divisor=4 if small else 1),
+        # The count of the PyTorch version for CIFAR that is in wide use.
+        parameters=159_578 if small else 2_472_266,
+        budget=Budget(images=10_000, epochs=10),
+        sgdm=0.01,
+    )
