@@ -53,7 +53,7 @@ class Checkpoints:
         if step is None:
             return None
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
-        found = self._manager.restore(
+        found: Any = self._manager.restore(
             step,
             args=ocp.args.Composite(
                 progress=ocp.args.StandardRestore(template), notes=ocp.args.JsonRestore()

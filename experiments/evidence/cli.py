@@ -1,6 +1,7 @@
 """The commands ``run``, ``sweep`` and ``report``."""
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,11 @@ from experiments.evidence.rows import REGISTERED, choose_rows, read_rows
 from experiments.evidence.tasks import PRESETS, TASKS
 
 if TYPE_CHECKING:
+    from experiments.evidence.records import Result
     from experiments.evidence.rows import Row
     from experiments.evidence.spec import RunSpec
 
+_PACKAGES = ("grain", "orbax", "tensorboardX")
 RESULTS = Path(__file__).parent.parent / "results" / "evidence"
 
 
@@ -56,7 +59,12 @@ def _add_run(commands: "Commands[Parser]") -> None:
     parser.set_defaults(command=_run)
     add = parser.add_argument
     add("--task", type=one_of("task", TASKS), default="digits", help="default: digits")
-    add("--preset", type=one_of("preset", PRESETS), default="cpu", help="cpu (default) or paper")
+    add(
+        "--preset",
+        type=one_of("preset", dict.fromkeys(PRESETS)),
+        default="cpu",
+        help="cpu (default) or paper",
+    )
     add("--optimizer", type=one_of("optimizer", OPTIMIZERS), default="adam", help="default: adam")
     add(
         "--arm",
@@ -136,8 +144,19 @@ def _shown(path: Path) -> str:
     return path.relative_to(Path(__file__).parents[2]).as_posix()
 
 
+def _check_installed() -> None:
+    """Says what to install before anything slow begins."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{' and '.join(missing)} missing; install what this command needs with: "
+            "python -m pip install 'xgrad_optax[evidence]'"
+        )
+
+
 def _run(arguments: argparse.Namespace) -> int:
     read_arm(arguments.arm, arguments.optimizer)
+    _check_installed()
     from experiments.evidence.single import run_single
 
     return run_single(arguments)
@@ -155,6 +174,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
             print(f"{row.name:<28} {row.study:<11} {runs:>4} runs: {', '.join(row.arms)}")
         print(f"{len(rows)} rows, {sum(counts)} runs")
         return 0
+    _check_installed()
     _check_writable(arguments.output)
     tally = Tally()
     with progress_bar(sum(counts)) as (begin, say):
@@ -186,7 +206,7 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def _lazy_runner(row: "Row", data_dir: str | None) -> Callable[["RunSpec"], object]:
+def _lazy_runner(row: "Row", data_dir: str | None) -> Callable[["RunSpec"], "Result"]:
     """Returns what runs a row's runs; data are loaded when the first is really needed."""
     import functools
 

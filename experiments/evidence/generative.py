@@ -41,48 +41,52 @@ class Losses(NamedTuple):
 
 
 class Game(NamedTuple):
-    """The two networks.
+    """The two networks, and what they play for.
 
     Attributes:
-        discriminator: maps ``(images, train)`` to ``[batch]``.
-        generator: maps ``(noise, train)``, noise of ``[batch, latent]``, to images of -1 to 1.
+        discriminator: maps ``(images, train)``, images of -1 to 1, to ``[batch]``.
+        generator: maps ``(noise, train)``, noise of ``[batch, latent]``, to images.
         latent: number of random numbers that an image is made of.
-        edge: of an image in pixels.
-        colours: channels of an image.
+        dataset: of the real images, a name in TFDS.
+        shape: ``(height, width, channels)`` of its images.
+        parameters: number of parameters of both networks.
     """
 
     discriminator: nn.Module
     generator: nn.Module
     latent: int
-    edge: int
-    colours: int
+    dataset: str
+    shape: tuple[int, int, int]
+    parameters: int
 
 
-def dcgan(
-    *, start: int, doublings: int, width: int, colours: int, latent: int, normalized: bool
-) -> Game:
-    """Returns DCGAN's networks; ``normalized`` tells of the discriminator, the rest of both."""
-    return Game(
-        Discriminator(start, doublings, width, normalized),
-        Generator(start, doublings, width, colours),
-        latent,
-        edge=start << doublings,
-        colours=colours,
-    )
+# Narrow networks, and no batch normalization in the discriminator.
+SMALL = Game(
+    Discriminator(start=7, doublings=2, width=16, normalized=False),
+    Generator(start=7, doublings=2, width=16, colours=1),
+    latent=64,
+    dataset="mnist",
+    shape=(28, 28, 1),
+    parameters=118_961,
+)
+# The networks of the authors of WGAN for this size. For 64 x 64 pixels the same layers have the
+# 3,576,704 and 2,765,568 parameters that are published for PyTorch's example of DCGAN.
+PAPER = Game(
+    Discriminator(start=4, doublings=3, width=64, normalized=True),
+    Generator(start=4, doublings=3, width=64, colours=3),
+    latent=100,
+    dataset="cifar10",
+    shape=(32, 32, 3),
+    parameters=663_296 + 1_068_928,
+)
 
 
 def adversarial_task(
     *,
     name: str,
     preset: str,
-    game: Game,
     losses: Losses,
     protocol: Protocol,
-    parameters: int,
-    dataset: str,
-    validation: int,
-    train: int | None = None,
-    test: int | None = None,
     project: Callable[[Any], Any] | None = None,
 ) -> Task:
     """Returns the task of generating images that look like a data set's.
@@ -95,28 +99,29 @@ def adversarial_task(
     Args:
         name: the task's name.
         preset: its preset.
-        game: the networks; batch statistics are in the collection ``"batch_stats"``.
-        losses: what they minimize.
+        losses: what the networks minimize.
         protocol: how they are trained.
-        parameters: number of parameters of both.
-        dataset: name in TFDS.
-        validation: as for :func:`load_labelled_images`, and so are the next two.
-        train: number of training examples.
-        test: number of test examples.
         project: applied to ``{"discriminator": ..., "generator": ...}`` after each update and to
             what a run starts from.
     """
-    shape = (game.edge, game.edge, game.colours)
+    small = preset == "cpu"
+    game = SMALL if small else PAPER
 
     def load(data_dir: str | None) -> Data:
         return load_labelled_images(
-            dataset, data_dir, validation=validation, train=train, test=test
+            game.dataset,
+            data_dir,
+            train=10_000 if small else None,
+            validation=1_000 if small else 5_000,
+            test=1_000 if small else None,
         )
 
     def init(key: jax.Array) -> Variables:
         keys = jax.random.split(key)
         drawn = {
-            "discriminator": game.discriminator.init(keys[0], jnp.zeros((1, *shape)), train=False),
+            "discriminator": game.discriminator.init(
+                keys[0], jnp.zeros((1, *game.shape)), train=False
+            ),
             "generator": game.generator.init(keys[1], jnp.zeros((1, game.latent)), train=False),
         }
         params = {part: variables["params"] for part, variables in drawn.items()}
@@ -159,7 +164,7 @@ def adversarial_task(
         )
 
     def generated(variables: Variables, key: jax.Array, rows: int) -> jax.Array:
-        """Returns images of -1 to 1, ``[rows, edge, edge, colours]``."""
+        """Returns images of -1 to 1, ``[rows, height, width, channels]``."""
         return _measuring(game.generator, variables, "generator", noise(key, rows))
 
     def measure(variables: Variables, batch: Batch) -> tuple[Mapping[str, jax.Array], Any]:
@@ -190,13 +195,13 @@ def adversarial_task(
         name=name,
         preset=preset,
         load=load,
-        fake=lambda: fake_labelled_images(shape, classes=10, augmented=False),
+        fake=lambda: fake_labelled_images(game.shape, classes=10, augmented=False),
         init=init,
         gradient=gradient,
         measure=measure,
         metric=SLICED_WASSERSTEIN,
         protocol=protocol,
-        parameters=parameters,
+        parameters=game.parameters,
         score=score,
         project=project,
     )

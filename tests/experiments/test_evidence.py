@@ -174,7 +174,7 @@ def bowl(params):
 
 
 def follow(optimizer, arm, steps=6, **options):
-    """Returns where a method arrives on the bowl, and the loss where the last gradient was taken."""
+    """Returns where a method arrives on the bowl, and the loss at the last gradient."""
     method = make_method(optimizer, arm, 0.01, SCHEDULES["constant"](steps), **options)
     params, opt_state = PARAMS, jax.jit(method.init)(PARAMS)
     step = jax.jit(lambda params, opt_state: method.step(bowl, params, opt_state))

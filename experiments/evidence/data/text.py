@@ -81,12 +81,13 @@ def load_words(
     Raises:
         UsageError: a file is not there.
     """
-    train, validation, test = (_read_ptb(part, data_dir) for part in _PTB_PARTS)
-    known = Vocabulary(train, vocabulary, (UNKNOWN, END))
-    parts = (train, validation[:measured], test[:measured])
-    return Data(
-        *(streams(known.encode(words), window, batch_size) for words in parts), ordered=True
+    texts = [_read_ptb(part, data_dir) for part in _PTB_PARTS]
+    known = Vocabulary(texts[0], vocabulary, (UNKNOWN, END))
+    train, validation, test = (
+        streams(known.encode(words[:limit]), window, batch_size)
+        for words, limit in zip(texts, (None, measured, measured), strict=True)
     )
+    return Data(train, validation, test, ordered=True)
 
 
 def streams(tokens: np.ndarray, window: int, batch_size: int) -> Examples:
@@ -130,12 +131,11 @@ def load_characters(
     characters = [np.frombuffer(text, np.uint8) for text in texts]
     alphabet = np.unique(characters[0])
     limits = (train, measured, measured)
-    return Data(
-        *(
-            windows_of(np.searchsorted(alphabet, text[:limit]).astype(np.int32), window)
-            for text, limit in zip(characters, limits, strict=True)
-        )
+    train_part, validation, test = (
+        windows_of(np.searchsorted(alphabet, text[:limit]).astype(np.int32), window)
+        for text, limit in zip(characters, limits, strict=True)
     )
+    return Data(train_part, validation, test)
 
 
 def windows_of(tokens: np.ndarray, window: int) -> Examples:

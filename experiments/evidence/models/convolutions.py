@@ -1,5 +1,7 @@
 """What the convolutional networks are made of."""
 
+from typing import Any
+
 import jax
 from flax import linen as nn
 
@@ -60,7 +62,7 @@ def max_pool_2(activations: jax.Array) -> jax.Array:
 
 def max_pool_3(activations: jax.Array, stride: int, padding: int = 1) -> jax.Array:
     """Returns the maximum of 3 x 3 squares of ``[batch, height, width, channels]``."""
-    borders = 2 * ((padding, padding),)
+    borders: Any = 2 * ((padding, padding),)
     return nn.max_pool(activations, (3, 3), strides=(stride, stride), padding=borders)
 
 

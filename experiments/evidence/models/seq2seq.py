@@ -92,11 +92,11 @@ class Encoder(nn.Module):
         """Maps ``[sentences, words, width]`` to the same shape, given the numbers of words."""
         drop = nn.Dropout(self.dropout, deterministic=not train)
         both = nn.Bidirectional(_layer(self.width), _layer(self.width))
-        activations = both(drop(activations), seq_lengths=lengths)
-        activations = _layer(self.width)(drop(activations), seq_lengths=lengths)
+        memory: Any = both(drop(activations), seq_lengths=lengths)
+        memory = _layer(self.width)(drop(memory), seq_lengths=lengths)
         for _ in range(self.layers - 2):
-            activations += _layer(self.width)(drop(activations), seq_lengths=lengths)
-        return activations
+            memory = memory + _layer(self.width)(drop(memory), seq_lengths=lengths)
+        return memory
 
 
 class Decoder(nn.Module):

@@ -44,7 +44,7 @@ def make(preset: str) -> Task:
     In the paper BERT-base on MRPC, whose weights and vocabulary this package does not read.
     """
     small = preset == "cpu"
-    encoder = _encoder(small)
+    encoder: Any = _encoder(small)
     model = PairClassifier(encoder, outputs=_LABELS)
     pretrained: list[Any] = []  # the encoder's parameters, once the data has been read
 
@@ -59,8 +59,11 @@ def make(preset: str) -> Task:
         )
         words = corpus.vocabulary
         pretrained[:] = [_pretrained(encoder, tuple(corpus.train[:-_FINE_TUNED]), words)]
-        parts = (corpus.train[-_FINE_TUNED:], corpus.validation, corpus.test)
-        return Data(*(matching_examples(pairs, words, _LENGTH) for pairs in parts))
+        train, validation, test = (
+            matching_examples(pairs, words, _LENGTH)
+            for pairs in (corpus.train[-_FINE_TUNED:], corpus.validation, corpus.test)
+        )
+        return Data(train, validation, test)
 
     def init(key: jax.Array) -> Variables:
         """Draws parameters; the encoder's are the pretrained ones if there are any."""
@@ -121,7 +124,7 @@ def _size(small: bool) -> int:
 
 
 @functools.cache
-def _pretrained(encoder: Encoder, pairs: tuple[Pair, ...], vocabulary: Vocabulary) -> Any:
+def _pretrained(encoder: Any, pairs: tuple[Pair, ...], vocabulary: Vocabulary) -> Any:
     """Returns an encoder's parameters after a while of naming hidden words, always the same."""
     model = MaskedLanguageModel(encoder)
     examples = pair_examples(pairs, vocabulary, _LENGTH)

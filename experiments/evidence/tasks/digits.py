@@ -46,16 +46,17 @@ def _load(data_dir: str | None) -> Data:
     del data_dir  # they come with scikit-learn
     bunch: Any = load_digits()
     parts = stratified_split(bunch.target, validation=0.2, test=0.2, seed=0)
-    return Data(*(_examples(bunch.data[part], bunch.target[part]) for part in parts))
+    train, validation, test = (_examples(bunch.data[part], bunch.target[part]) for part in parts)
+    return Data(train, validation, test)
 
 
 def _fake() -> Data:
     generator = np.random.default_rng(0)
-    parts = [
+    train, validation, test = (
         _examples(generator.integers(0, 17, (count, 64)), generator.integers(0, 10, count))
         for count in (40, 20, 20)
-    ]
-    return Data(*parts)
+    )
+    return Data(train, validation, test)
 
 
 def _examples(pixels: np.ndarray, labels: np.ndarray) -> Examples:

@@ -35,9 +35,10 @@ _SPACE_BEFORE_MARK = re.compile(r"\s+([.,!?;:])")
 def make(preset: str) -> Task:
     """Returns the task.
 
-    On a CPU short captions of Multi30k, two narrow layers and 1,500 words, judged by perplexity; BLEU
-    is recorded too, of short captions in lower case, and so not comparable with published ones. In the paper WMT 2016 and
-    four layers, on 32,320 words, as many as the paper has sub-words: those are not made here.
+    On a CPU short captions of Multi30k, two narrow layers and 1,500 words, judged by perplexity;
+    BLEU is recorded too, of short captions in lower case, and so not comparable with published
+    ones. In the paper WMT 2016 and four layers, on 32,320 words, as many as the paper has
+    sub-words: those are not made here.
     """
     if preset == "cpu":
         vocabulary, length = 1_500, 10

@@ -58,31 +58,38 @@ def _init(key: jax.Array) -> Variables:
 
 
 def _loss(params: Any, state: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
-    return sum(_terms(params, batch, key).values()).mean(), state
+    reconstruction, divergence = _terms(params, batch, key)
+    return (reconstruction + divergence).mean(), state
 
 
 def _measure(variables: Variables, batch: Batch) -> tuple[Mapping[str, jax.Array], Any]:
     # Always the same noise, so that two measurements differ by the parameters alone.
-    terms = _terms(variables.params, batch, jax.random.key(0))
+    reconstruction, divergence = _terms(variables.params, batch, jax.random.key(0))
     weight = batch["weight"]
-    sums = {name: jnp.sum(weight * term) for name, term in terms.items()}
-    return {"elbo_loss": sum(sums.values()), **sums, "weight": jnp.sum(weight)}, variables.state
+    sums = {
+        "elbo_loss": jnp.sum(weight * (reconstruction + divergence)),
+        "reconstruction": jnp.sum(weight * reconstruction),
+        "kl": jnp.sum(weight * divergence),
+        "weight": jnp.sum(weight),
+    }
+    return sums, variables.state
 
 
-def _terms(params: Any, batch: Batch, key: jax.Array) -> dict[str, Any]:
-    """Returns the two terms of each image's negative ELBO, in nats, ``[batch]``.
+def _terms(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the two terms of each image's negative ELBO, in nats, each ``[batch]``.
 
     With pixels x, their logits, and the posterior's mean m and variance v these are the Bernoulli
     cross-entropy of x, and KL(N(m, v), N(0, 1)) = (m^2 + v - ln v - 1) / 2, each summed.
     """
     pixels = _pixels(batch["image"])
     noise = jax.random.normal(key, (len(pixels), _MODEL.latent))
-    logits, mean, log_variance = _MODEL.apply({"params": params}, pixels, noise)
+    found: Any = _MODEL.apply({"params": params}, pixels, noise)
+    logits, mean, log_variance = found
     divergence = (mean**2 + jnp.exp(log_variance) - log_variance - 1) / 2
-    return {
-        "reconstruction": optax.sigmoid_binary_cross_entropy(logits, pixels).sum(axis=-1),
-        "kl": divergence.sum(axis=-1),
-    }
+    return (
+        optax.sigmoid_binary_cross_entropy(logits, pixels).sum(axis=-1),
+        divergence.sum(axis=-1),
+    )
 
 
 def _pixels(images: jax.Array) -> jax.Array:

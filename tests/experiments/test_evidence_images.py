@@ -1,0 +1,326 @@
+"""The networks for images: known sizes, the shapes inside them, and that small ones learn."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from experiments.evidence.classification import classification_sums, image_task
+from experiments.evidence.models.alexnet import AlexNet
+from experiments.evidence.models.convolutions import ConvNorm, max_pool_2, max_pool_3
+from experiments.evidence.models.densenet import DENSENET121, DenseNet, Transition
+from experiments.evidence.models.googlenet import GoogLeNet, Inception, Widths
+from experiments.evidence.models.inception import (
+    InceptionV3,
+    ModuleA,
+    ModuleB,
+    ModuleC,
+    ReductionA,
+    ReductionB,
+)
+from experiments.evidence.models.resnet import (
+    RESNET34,
+    RESNET101,
+    BasicBlock,
+    BottleneckBlock,
+    ResNet,
+)
+from experiments.evidence.models.vgg import VGG, VGG11, VGG16
+from experiments.evidence.models.vit import ViT
+from experiments.evidence.protocols import protocol_of
+from experiments.evidence.task import Variables
+from experiments.evidence.tasks import (
+    alexnet,
+    densenet121,
+    fashion_mnist,
+    googlenet,
+    inception_v3,
+    mnist,
+    resnet34,
+    resnet34_cifar100,
+    resnet101,
+    vgg11,
+    vgg16,
+    vgg16_cifar100,
+    vit,
+    vit_cifar100,
+)
+
+MODULES = {
+    "alexnet": alexnet,
+    "vgg11": vgg11,
+    "vgg16": vgg16,
+    "vgg16-cifar100": vgg16_cifar100,
+    "resnet34": resnet34,
+    "resnet34-cifar100": resnet34_cifar100,
+    "resnet101": resnet101,
+    "googlenet": googlenet,
+    "densenet121": densenet121,
+    "inception-v3": inception_v3,
+    "vit": vit,
+    "vit-cifar100": vit_cifar100,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+}
+
+# What is computed here is small; without optimization it compiles in a fraction of the time.
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+@functools.cache
+def shapes_in(model, size, channels=3):
+    """Returns the parameters, the logits and each module's output, as shapes, for one image."""
+
+    def run(key):
+        images = jnp.zeros((1, size, size, channels))
+        return model.init_with_output(
+            key, images, train=False, mutable=True, capture_intermediates=True
+        )
+
+    output, variables = jax.eval_shape(run, jax.random.key(0))
+    return variables["params"], output, outputs_in(variables["intermediates"])
+
+
+def outputs_in(intermediates):
+    """Returns the shape of each module's output without the leading axis, by the module's name."""
+    return {
+        name: module["__call__"][0].shape[1:]
+        for name, module in intermediates.items()
+        if name != "__call__"
+    }
+
+
+def number_of(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+class TestPublishedSizes:
+    """The counts of the versions for CIFAR, but for two networks those of the originals."""
+
+    @pytest.mark.parametrize(
+        ("model", "size", "parameters"),
+        [
+            (AlexNet(10), 32, 2_472_266),
+            (VGG(10, VGG11), 32, 9_231_114),
+            (VGG(10, VGG16), 32, 14_728_266),
+            (ResNet(10, RESNET34, BasicBlock), 32, 21_282_122),
+            (ResNet(10, RESNET101, BottleneckBlock), 32, 42_512_970),
+            (GoogLeNet(10), 32, 6_166_250),
+            (DenseNet(10, DENSENET121), 32, 6_956_298),
+            (InceptionV3(1000, strides=(2, 2, 2), padding=0), 299, 23_834_568),
+            (ViT(1000, patch=16, width=768, hidden=3072, layers=12, heads=12), 224, 86_567_656),
+        ],
+        ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
+    )
+    def test_number_of_parameters(self, model, size, parameters):
+        params, logits, _ = shapes_in(model, size)
+        assert number_of(params) == parameters
+        assert logits.shape == (1, model.outputs)
+
+    def test_inception_v3_has_the_resolutions_of_table_1(self):
+        model = InceptionV3(1000, strides=(2, 2, 2), padding=0)
+        _, _, found = shapes_in(model, 299)
+        assert found["ConvNorm_4"] == (71, 71, 192)
+        assert found["ModuleA_0"] == (35, 35, 256)
+        assert found["ModuleA_2"] == (35, 35, 288)
+        assert found["ReductionA_0"] == (17, 17, 768)
+        assert found["ModuleB_3"] == (17, 17, 768)
+        assert found["ReductionB_0"] == (8, 8, 1280)
+        assert found["ModuleC_1"] == (8, 8, 2048)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_presets_share_their_classes_and_image_shape(name):
+    small, large = (MODULES[name].make(preset).fake().train for preset in ("cpu", "paper"))
+    assert small["image"].shape == large["image"].shape
+    assert small["image"].shape[1:] == ((28, 28, 1) if "mnist" in name else (32, 32, 3))
+    # A hundred classes show in labels of ten or more.
+    assert (small["label"].max() >= 10) == ("cifar100" in name)
+
+
+class TestShapes:
+    def test_small_images_keep_their_size_up_to_the_first_module_of_inception_v3(self):
+        _, _, found = shapes_in(InceptionV3(10), 32)
+        assert found["ModuleA_0"] == (32, 32, 256)
+        assert found["ReductionA_0"] == (15, 15, 768)
+        assert found["ReductionB_0"] == (7, 7, 1280)
+
+    def test_resnet_halves_three_times(self):
+        _, _, seen = shapes_in(ResNet(10, (1, 1, 1, 1), BottleneckBlock, divisor=8), 32)
+        found = [seen[f"BottleneckBlock_{stage}"] for stage in range(4)]
+        assert found == [(32, 32, 32), (16, 16, 64), (8, 8, 128), (4, 4, 256)]
+
+    def test_densenet_grows_by_the_same_number_of_channels(self):
+        _, _, seen = shapes_in(DenseNet(10, (2, 3), growth=4), 32)
+        assert [seen[f"DenseLayer_{layer}"][-1] for layer in range(5)] == 5 * [4]
+        assert seen["Transition_0"] == (16, 16, 8)  # half of 8 + 2 * 4 channels
+        assert seen["BatchNorm_0"] == (16, 16, 20)  # 8 + 3 * 4
+
+    @pytest.mark.parametrize("size", [1, 3, 5, (1, 7), (7, 1)])
+    def test_convolutions_keep_the_size(self, size):
+        _, activations, _ = shapes_in(ConvNorm(6, size), 9)
+        assert activations.shape == (1, 9, 9, 6)
+
+    def test_a_convolution_may_go_without_padding(self):
+        _, activations, _ = shapes_in(ConvNorm(6, 3, 2, padding=0), 9)
+        assert activations.shape == (1, 4, 4, 6)
+
+
+def image_task_of(model):
+    protocol = protocol_of(sgdm=0.01, adam=1e-3, batch_size=8, epochs=1, schedule="constant")
+    return image_task(name="test", preset="cpu", model=model, protocol=protocol, parameters=0)
+
+
+class Stack(nn.Module):
+    """Modules one after the other, and a linear layer."""
+
+    modules: tuple
+
+    @nn.compact
+    def __call__(self, images, train):
+        activations = images
+        for module in self.modules:
+            activations = module(activations, train)
+        return nn.Dense(10)(activations.mean(axis=(1, 2)))
+
+
+def stack(*modules):
+    return Stack(tuple(module.clone(parent=None) for module in modules))
+
+
+SMALL = {
+    "alexnet": lambda: AlexNet(10, divisor=16),
+    "vgg": lambda: VGG(10, ((4,), (8, 8))),
+    "basic blocks": lambda: ResNet(10, (1, 1), BasicBlock, divisor=16, stride=4),
+    "bottleneck blocks": lambda: ResNet(10, (1, 1), BottleneckBlock, divisor=16, stride=4),
+    "densenet": lambda: DenseNet(10, (1, 1), growth=2, stride=2),
+    "googlenet": lambda: stack(ConvNorm(4, 3, 4), Inception(Widths(2, 2, 3, 2, 3, 2))),
+    "inception-v3 a": lambda: stack(ConvNorm(4, 3, 4), ModuleA(16, 32), ReductionA(16)),
+    "inception-v3 b": lambda: stack(ConvNorm(4, 3, 4), ModuleB(32, 128), ReductionB(32)),
+    "inception-v3 c": lambda: stack(ConvNorm(4, 3, 4), ModuleC(64)),
+    "vit": lambda: ViT(10, patch=16, width=16, hidden=16, layers=1, heads=2),
+}
+
+
+@functools.cache
+def learned(name):
+    """Returns a small network's task, its batch, its variables before and after, and its losses."""
+    task = image_task_of(SMALL[name]())
+    batch = dict(task.fake().train)
+    before = random_variables(task)
+
+    def step(params, state, batch, key):
+        found = task.gradient(params, state, batch, key)
+        moved = jax.tree.map(lambda param, slope: param - 0.02 * slope, params, found.params)
+        return moved, found
+
+    params, state = before
+    step = jax.jit(step, compiler_options=QUICKLY)
+    losses, gradients = [], []
+    for number in range(12):
+        params, found = step(params, state, batch, jax.random.key(number))
+        state = found.state
+        losses.append(float(found.loss))
+        gradients.append(found.params)
+    return task, batch, before, Variables(params, state), losses, gradients[0]
+
+
+def random_variables(task):
+    """Returns variables as ``task.init`` does, which takes longer to compile than to train."""
+    generator = np.random.default_rng(0)
+    params, state = jax.eval_shape(task.init, jax.random.key(0))
+
+    def drawn(path, leaf):
+        if path[-1].key == "scale":
+            return np.ones(leaf.shape, np.float32)
+        inputs = max(1, np.prod(leaf.shape[:-1]))
+        return generator.normal(0, inputs**-0.5, leaf.shape).astype(np.float32)
+
+    state = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: np.full(leaf.shape, path[-1].key == "var", np.float32), state
+    )
+    return Variables(jax.tree_util.tree_map_with_path(drawn, params), state)
+
+
+@pytest.mark.parametrize("name", SMALL)
+class TestLearning:
+    def test_the_gradient_is_finite_and_reaches_all_weights(self, name):
+        *_, gradient = learned(name)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+            assert jnp.isfinite(leaf).all()
+            assert (leaf != 0).any() or path[-1].key == "bias"
+
+    def test_the_loss_of_a_batch_falls(self, name):
+        *_, losses, _ = learned(name)
+        assert min(losses[-3:]) < 0.9 * losses[0]
+
+    def test_statistics_of_batches_are_kept(self, name):
+        _, _, before, after, *_ = learned(name)
+        if name in ("alexnet", "vit"):
+            assert after.state == {}
+        else:
+            old, new = jax.tree.leaves(before.state), jax.tree.leaves(after.state)
+            assert all((one != other).any() for one, other in zip(old, new, strict=True))
+
+
+@pytest.mark.parametrize("name", ["vgg", "vit"])
+class TestMeasures:
+    @pytest.fixture
+    def measured(self, name):
+        task, batch, _, after, *_ = learned(name)
+        measure = jax.jit(task.measure, compiler_options=QUICKLY)
+
+        def run(weight, **changed):
+            filled = {**batch, **changed, "weight": np.asarray(weight, np.float32)}
+            sums, _ = measure(after, filled)
+            return {key: float(value) for key, value in sums.items()}
+
+        return run
+
+    def test_sums_are_those_of_the_rows(self, measured):
+        rows = np.eye(8)
+        apart = [measured(row) for row in rows]
+        together = measured(np.ones(8))
+        assert together["weight"] == 8
+        for key, value in together.items():
+            assert sum(row[key] for row in apart) == pytest.approx(value, rel=1e-4)
+
+    def test_rows_of_weight_0_do_not_count(self, measured):
+        weight = np.array([1, 1, 1, 0, 0, 0, 0, 0])
+        others = learned("vgg")[1]["image"] * weight[:, None, None, None]
+        found = measured(weight, image=others.astype(np.uint8))
+        assert found == pytest.approx(measured(weight), rel=1e-4)
+
+
+def test_loss_and_accuracy_are_summed():
+    logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]]))
+    batch = {"label": jnp.array([0, 2, 1]), "weight": jnp.array([1.0, 1.0, 0.0])}
+    sums = classification_sums(logits, batch)
+    assert float(sums["loss"]) == pytest.approx(-np.log(0.5) - np.log(0.1), rel=1e-5)
+    assert (float(sums["accuracy"]), float(sums["weight"])) == (100, 2)
+
+
+class TestLayers:
+    def test_maxima_of_squares(self):
+        activations = jax.random.normal(jax.random.key(0), (2, 6, 4, 3))
+        expected = nn.max_pool(activations, (2, 2), strides=(2, 2))
+        np.testing.assert_array_equal(max_pool_2(activations), expected)
+
+    @pytest.mark.parametrize(("stride", "padding", "size"), [(1, 1, 8), (2, 1, 4), (2, 0, 3)])
+    def test_maxima_of_overlapping_squares(self, stride, padding, size):
+        assert max_pool_3(jnp.zeros((1, 8, 8, 2)), stride, padding).shape == (1, size, size, 2)
+
+    def test_a_transition_halves(self):
+        _, activations, _ = shapes_in(Transition(), 8, channels=6)
+        assert activations.shape == (1, 4, 4, 3)
+
+    def test_dropout_draws_from_the_key_and_only_in_training(self):
+        task, batch, before, *_ = learned("vit")
+        gradient = jax.jit(task.gradient, compiler_options=QUICKLY)
+        losses = {
+            float(gradient(*before, batch, jax.random.key(number)).loss) for number in (1, 1, 2)
+        }
+        assert len(losses) == 2

@@ -1,0 +1,89 @@
+"""Every task of the evidence: known parameter counts, and one step on data of the true shapes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.evidence.loading import measuring_batches, rows
+from experiments.evidence.methods import OPTIMIZERS
+from experiments.evidence.schedules import SCHEDULES
+from experiments.evidence.task import Variables
+from experiments.evidence.tasks import PRESETS, TASKS, load_task
+
+# The others' steps are computed elsewhere: those of the text and generative tasks in files of their
+# own, those of the deepest networks, which take a minute to compile, by their building blocks.
+COMPUTED = ("digits", "lenet", "alexnet", "vgg11", "vgg16", "resnet34", "vit", "mnist")
+
+
+def first_batch(task, count=4):
+    data = task.fake()
+    size = task.protocol.batch_size if data.ordered else count
+    return rows(data.train, np.arange(size) % len(next(iter(data.train.values()))))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", TASKS)
+def test_a_network_has_the_parameters_that_are_known_of_it(name, preset):
+    task = load_task(name, preset)
+    assert (task.name, task.preset) == (name, preset)
+    params = jax.eval_shape(task.init, jax.random.key(0)).params
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == task.parameters
+    assert task.protocol.schedule in SCHEDULES
+    assert set(task.protocol.learning_rates) == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", TASKS)
+def test_a_step_keeps_shapes_and_dtypes(name, preset):
+    task = load_task(name, preset)
+    params, state = jax.eval_shape(task.init, jax.random.key(0))
+    found = jax.eval_shape(task.gradient, params, state, first_batch(task), jax.random.key(0))
+    shape = lambda leaf: (leaf.shape, leaf.dtype)  # noqa: E731
+    assert jax.tree.map(shape, found.params) == jax.tree.map(shape, params)
+    assert jax.tree.map(shape, found.state) == jax.tree.map(shape, state)
+    assert found.loss.shape == ()
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_one_step_of_the_cpu_preset(name):
+    task = load_task(name, "cpu")
+    batch, key = first_batch(task), jax.random.key(1)
+    params, state = jax.jit(task.init)(jax.random.key(0))
+
+    def step(params, state, batch, key):
+        found = task.gradient(params, state, batch, key)
+        moved = jax.tree.map(lambda param, slope: param - 1e-3 * slope, params, found.params)
+        return found, task.project(moved) if task.project else moved
+
+    found, moved = jax.jit(step)(params, state, batch, key)
+    leaves = jax.tree.leaves(found.params)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
+    # A few biases before a normalization have no effect; all else does.
+    assert sum(bool((leaf != 0).any()) for leaf in leaves) > 0.6 * len(leaves)
+    assert jnp.isfinite(found.loss)
+    assert jax.tree.structure(moved) == jax.tree.structure(params)
+
+    sums, _ = measured(task, Variables(moved, found.state))
+    assert set(sums) >= {"weight"}
+    assert all(np.isfinite(value) for value in sums.values())
+
+
+def measured(task, variables):
+    data = task.fake()
+    size = task.protocol.batch_size if data.ordered else 4
+    batch = next(measuring_batches(data.validation, size))
+    sums, state = jax.jit(task.measure)(variables, batch)
+    return {name: float(value) for name, value in sums.items()}, state
+
+
+@pytest.mark.parametrize("name", ["digits", "vit", "vae"])
+def test_rows_that_only_fill_up_do_not_count(name):
+    task = load_task(name, "cpu")
+    variables = jax.jit(task.init)(jax.random.key(0))
+    examples = rows(task.fake().validation, np.arange(3))
+    full, filled = (next(measuring_batches(examples, size)) for size in (3, 5))
+    measure = jax.jit(task.measure)
+    expected, found = (measure(variables, batch)[0] for batch in (full, filled))
+    for measure_name in expected:
+        np.testing.assert_allclose(found[measure_name], expected[measure_name], rtol=1e-4)
