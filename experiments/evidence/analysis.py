@@ -10,7 +10,13 @@ import numpy as np
 from experiments.evidence.methods import NESTEROV, PLAIN, read_arm
 from experiments.evidence.records import FAILED, FINISHED, Point, Result
 from experiments.evidence.rows import Row
-from experiments.evidence.sweep import chosen_rates, count_runs, reported_specs, tuning_specs
+from experiments.evidence.sweep import (
+    chosen_rates,
+    count_runs,
+    rates_of,
+    reported_specs,
+    tuning_specs,
+)
 from experiments.evidence.task import Protocol
 from experiments.statistics import Interval, mean_interval, paired_difference
 
@@ -69,6 +75,7 @@ class RowSummary:
         row: what was registered.
         metric: the metric's name.
         higher_is_better: which way it improves.
+        rates: the grid of learning rates.
         planned: number of runs.
         done: number of those there are results of.
         target: what ``to_target`` refers to: the median over seeds of the plain arm's best
@@ -79,6 +86,7 @@ class RowSummary:
     row: Row
     metric: str
     higher_is_better: bool
+    rates: Sequence[float]
     planned: int
     done: int
     target: float | None
@@ -150,6 +158,7 @@ def summarize_row(row: Row, protocol: Protocol, results: Mapping[str, Result]) -
         row=row,
         metric=first.metric if first else "",
         higher_is_better=first.higher_is_better if first else True,
+        rates=rates_of(row, protocol),
         planned=count_runs(row, protocol),
         done=done,
         target=target,

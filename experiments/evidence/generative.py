@@ -62,12 +62,12 @@ class Game(NamedTuple):
 
 # Narrow networks, and no batch normalization in the discriminator.
 SMALL = Game(
-    Discriminator(start=7, doublings=2, width=16, normalized=False),
-    Generator(start=7, doublings=2, width=16, colours=1),
-    latent=64,
+    Discriminator(start=7, doublings=2, width=8, normalized=False),
+    Generator(start=7, doublings=2, width=8, colours=1),
+    latent=32,
     dataset="mnist",
     shape=(28, 28, 1),
-    parameters=118_961,
+    parameters=2_985 + 27_312,
 )
 # The networks of the authors of WGAN for this size. For 64 x 64 pixels the same layers have the
 # 3,576,704 and 2,765,568 parameters that are published for PyTorch's example of DCGAN.
@@ -111,7 +111,7 @@ def adversarial_task(
         return load_labelled_images(
             game.dataset,
             data_dir,
-            train=10_000 if small else None,
+            train=5_000 if small else None,
             validation=1_000 if small else 5_000,
             test=1_000 if small else None,
         )

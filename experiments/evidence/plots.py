@@ -31,6 +31,7 @@ _COLOURS = {
 _VERDICT_COLOURS = {"better": "tab:green", "worse": "tab:red", "undecided": "tab:gray"}
 _LARGEST_FACTOR = 4.0
 _DPI = 110
+_PERCENT_TICKS = (-100, -30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 30, 100)
 
 
 def plot_all(folder: Path, summaries: Sequence[RowSummary]) -> None:
@@ -66,11 +67,20 @@ def _forest(file: Path, summaries: Sequence[RowSummary]) -> None:
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(found)), [f"{one.row}, {one.arm}" for one in found], fontsize=8)
         axes.invert_yaxis()
-        axes.set_xscale("symlog", linthresh=2)
+        _percent_axis(axes)
         axes.set_xlabel("improvement of the test metric [%]")
         axes.set_title(f"against {reference}")
         axes.grid(axis="x", alpha=0.3)
     _save(figure, file)
+
+
+def _percent_axis(axes: Any) -> None:
+    """Small effects stay readable beside large ones: logarithmic beyond 2 %."""
+    low, high = axes.get_xlim()
+    axes.set_xscale("symlog", linthresh=2)
+    ticks = [tick for tick in _PERCENT_TICKS if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
+    axes.minorticks_off()
 
 
 def _profiles(file: Path, summaries: Sequence[RowSummary]) -> None:
@@ -99,16 +109,22 @@ def _curves(file: Path, summary: RowSummary) -> None:
         _band(left, arm, "train_loss", colour)
         _band(right, arm, summary.metric, colour)
     left.set_ylabel("training loss")
-    left.set_yscale("log")
+    _log_axis(left)
     right.set_ylabel(f"validation {summary.metric}")
     if not summary.higher_is_better:
-        right.set_yscale("log")
+        _log_axis(right)
     for axes in (left, right):
         axes.set_xlabel("gradients")
         axes.grid(alpha=0.3)
     right.legend(fontsize=7)
     figure.suptitle(f"{summary.row.name}: mean and range over seeds, each arm at its own rate")
     _save(figure, file)
+
+
+def _log_axis(axes: Any) -> None:
+    axes.set_yscale("log")
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter("{x:g}")
 
 
 def _band(axes: Any, arm: ArmSummary, what: str, colour: str | None) -> None:

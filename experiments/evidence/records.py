@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,14 @@ def append_result(file: Path, result: Result) -> None:
     Raises:
         OSError: it could not be written.
     """
-    line = json.dumps(dataclasses.asdict(result), allow_nan=False) + "\n"
+    line = (json.dumps(dataclasses.asdict(result), allow_nan=False) + "\n").encode()
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("ab") as opened:
-        before = opened.tell()
+    # Without a buffer, which would write what is left of the line once more when it is closed.
+    with file.open("ab", buffering=0) as opened:
+        before = opened.seek(0, os.SEEK_END)
         try:
-            opened.write(line.encode())
-            opened.flush()
+            while line:
+                line = line[opened.write(line) :]  # a disk that fills up takes a part
         except OSError:
             opened.truncate(before)
             raise

@@ -140,7 +140,8 @@ _PROTOCOL_NOTE = (
     "seeds such intervals are somewhat too short; the verdict by Student's t stands beside. "
     "`sam-equal` is SAM with half of the epochs, that is, with as many gradients as the others. "
     "The target is the median of the plain arm's best validation metric over seeds; gradients and "
-    "seconds to it count epochs whole."
+    "seconds to it count epochs whole. `(highest)` beside a rate: it is the end of the grid, and a "
+    "better one may lie beyond."
 )
 
 
@@ -240,7 +241,7 @@ def _arm_cells(summary: RowSummary, arm: ArmSummary, plain: ArmSummary | None) -
     bytes_now, bytes_plain = arm.temporary_bytes, plain and plain.temporary_bytes
     return (
         arm.arm,
-        f"{arm.learning_rate:g}",
+        _rate(summary, arm),
         _interval(mean_of(arm.values)),
         _effect(against),
         f"{arm.lost} of {len(arm.results)}",
@@ -249,6 +250,13 @@ def _arm_cells(summary: RowSummary, arm: ArmSummary, plain: ArmSummary | None) -
         f"{1000 * arm.seconds_per_step:.1f}",
         f"x {bytes_now / bytes_plain:.3f}" if bytes_now and bytes_plain else "",
     )
+
+
+def _rate(summary: RowSummary, arm: ArmSummary) -> str:
+    """Returns the chosen rate, and says if it is an end of a grid: a better one may lie beyond."""
+    ends = {min(summary.rates): "lowest", max(summary.rates): "highest"}
+    end = ends.get(arm.learning_rate) if len(summary.rates) > 1 else None
+    return f"{arm.learning_rate:g} ({end})" if end else f"{arm.learning_rate:g}"
 
 
 def _study_table(summary: RowSummary) -> Table:
