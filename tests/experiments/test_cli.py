@@ -60,7 +60,7 @@ def test_help_lists_and_errors_do_not_wait_for_slow_imports():
         (
             "",
             "required: {compare,bench,scale,page,predict-gradients,prediction-error,batch-norm,"
-            "stability,horizon,list}",
+            "stability,horizon,run,sweep,report,list}",
         ),
         ("train", "invalid choice: 'train' (choose from"),
         ("compare --task mnist", f"unknown task 'mnist'; valid: {', '.join(TASKS)}"),

@@ -80,7 +80,8 @@ class TestSteps:
         gradient = gradient_of(name)(*variables_of(name), batch_of(name), jax.random.key(1))
         for leaf in jax.tree.leaves(gradient.params):
             assert np.isfinite(leaf).all()
-            assert np.any(leaf)
+            # A shift of all judgements cancels in the critic's loss.
+            assert np.any(leaf) or (name == "wgan" and leaf.shape == (1,))
 
     def test_measure_does_not_see_rows_of_weight_0(self, name):
         task, measure = task_of(name, "cpu"), jax.jit(task_of(name, "cpu").measure)
@@ -218,7 +219,11 @@ class TestNetworks:
         discriminator = Discriminator(start=4, doublings=4, width=64, normalized=True)
         noise, images = jnp.zeros((1, 100)), jnp.zeros((1, 64, 64, 3))
         counts = [
-            parameters(jax.eval_shape(model.init, jax.random.key(0), inputs, train=False))
+            parameters(
+                jax.eval_shape(
+                    functools.partial(model.init, train=False), jax.random.key(0), inputs
+                )
+            )
             for model, inputs in ((generator, noise), (discriminator, images))
         ]
         assert counts == [3_576_704, 2_765_568]

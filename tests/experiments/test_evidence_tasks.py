@@ -13,7 +13,7 @@ from experiments.evidence.tasks import PRESETS, TASKS, load_task
 
 # The others' steps are computed elsewhere: those of the text and generative tasks in files of their
 # own, those of the deepest networks, which take a minute to compile, by their building blocks.
-COMPUTED = ("digits", "lenet", "alexnet", "vgg11", "vgg16", "resnet34", "vit", "mnist")
+COMPUTED = ("digits", "lenet", "alexnet", "vgg11", "vit", "mnist")
 
 
 def first_batch(task, count=4):
