@@ -33,6 +33,13 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Adds the option for the folder of data sets."""
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where TFDS's data sets are; default: $TFDS_DATA_DIR"
+    )
+
+
 def add_learning_rates(parser: argparse.ArgumentParser) -> None:
     """Adds the option that :func:`chosen_learning_rates` reads."""
     parser.add_argument(

@@ -62,6 +62,6 @@ def epoch_batches(key: jax.Array, examples: int, batch_size: int) -> jax.Array:
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def take(examples: Any, indices: jax.Array) -> Any:
+def take(examples: Any, indices: jax.Array | np.ndarray) -> Any:
     """Returns the examples at ``indices``."""
     return jax.tree.map(lambda array: array[indices], examples)

@@ -72,8 +72,17 @@ def _load_images(name: str, split: str, data_dir: str) -> tuple[np.ndarray, np.n
     return images, labels
 
 
-def _open(name: str, split: str, data_dir: str) -> Any:
-    """Returns the random-access source of the split, or says what to do about its absence."""
+def prepared_builder(name: str, data_dir: str) -> Any:
+    """Returns TFDS's builder of a data set that is on disk.
+
+    Args:
+        name: the data set's name in TFDS, with its configuration if it has any.
+        data_dir: the folder that holds the data set's folder.
+
+    Raises:
+        UsageError: TFDS is not installed, or the data set does not exist or is not prepared there;
+            the message says what to do.
+    """
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -84,8 +93,11 @@ def _open(name: str, split: str, data_dir: str) -> Any:
     builder: Any
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
-    except ValueError as error:
-        raise UsageError(f"{str(error).splitlines()[0]} Is {name!r} a name in TFDS?") from error
+    except ValueError as error:  # a name that is neither in that folder nor in TFDS's code
+        raise UsageError(
+            f"data set {name!r} is not in {data_dir!r}: {str(error).splitlines()[0]} "
+            f"Is {name!r} a name in TFDS?"
+        ) from error
     if not builder.is_prepared():
         raise UsageError(
             f"data set {builder.info.full_name} is not in {data_dir!r}; set {DATA_DIR_VARIABLE} or "
@@ -93,6 +105,12 @@ def _open(name: str, split: str, data_dir: str) -> Any:
             f"\"import tensorflow_datasets as tfds; tfds.builder('{name}', data_dir={data_dir!r}, "
             "file_format='array_record').download_and_prepare()\""
         )
+    return builder
+
+
+def _open(name: str, split: str, data_dir: str) -> Any:
+    """Returns the random-access source of the split, or says what to do about its absence."""
+    builder = prepared_builder(name, data_dir)
     missing = {"image", "label"} - set(builder.info.features)
     if missing:
         raise UsageError(

@@ -5,7 +5,14 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 Item = TypeVar("Item")
 
@@ -30,16 +37,23 @@ def track(
         yield from _lines(items, name, console)
 
 
-def _bar(
-    items: Sequence[Item], name: Callable[[Item], str], noun: str, console: Console
-) -> Generator[Item]:
-    columns = (
-        TextColumn("{task.description:<18}"),
-        BarColumn(),
+def bar_columns(
+    noun: str, *, description_width: int = 1, bar_width: int | None = 40
+) -> tuple[ProgressColumn, ...]:
+    """Returns what all bars show: the running item, the bar, how many are done, the time left."""
+    return (
+        TextColumn(f"{{task.description:<{description_width}}}"),
+        BarColumn(bar_width=bar_width),
         MofNCompleteColumn(),
         TextColumn(f"{noun}, time left"),
         TimeRemainingColumn(),
     )
+
+
+def _bar(
+    items: Sequence[Item], name: Callable[[Item], str], noun: str, console: Console
+) -> Generator[Item]:
+    columns = bar_columns(noun, description_width=18)
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=len(items))
         for item in items:

@@ -6,6 +6,7 @@ import datetime
 import itertools
 import json
 import math
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -148,6 +149,18 @@ def create_run_folder(output: Path | None, name: str) -> Path:
             "give --output a folder that can be created or is empty and writable"
         ) from error
     return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Creates a folder if need be; a ``UsageError`` says if nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to folder {str(folder)!r} ({error.strerror}); give --output another"
+        ) from error
 
 
 def _new_folder(name: str) -> Path:

@@ -1,1 +1,1 @@
-"""The papers' tasks, run by one protocol: ``python -m experiments run|sweep|evidence-report``."""
+"""The papers' tasks, run by one protocol: ``python -m experiments run|sweep|report``."""

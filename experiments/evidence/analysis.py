@@ -20,6 +20,9 @@ from experiments.evidence.sweep import (
 from experiments.evidence.task import Protocol
 from experiments.statistics import Interval, mean_interval, paired_difference
 
+REFERENCES = (PLAIN, NESTEROV)
+"""The arms that prediction is held against."""
+
 _RESAMPLES = 9_999
 _RESAMPLING_SEED = 0
 
@@ -32,20 +35,37 @@ class ArmSummary:
         arm: its name.
         learning_rate: the chosen rate.
         results: by seed.
-        gradients_to_target: of the seeds that reach the row's target, gradients until then.
-        seconds_to_target: the same in seconds of training.
+        reached: where the seeds that reach the row's target do so, by seed.
     """
 
     arm: str
     learning_rate: float
     results: Mapping[int, Result]
-    gradients_to_target: Mapping[int, int]
-    seconds_to_target: Mapping[int, float]
+    reached: Mapping[int, Point]
 
     @property
     def values(self) -> Mapping[int, float]:
         """The test metric at the epoch that is best on validation, of seeds that have one."""
-        return test_values(self.results)
+        found = {}
+        for seed, result in self.results.items():
+            best = result.best() if result.status == FINISHED else None
+            value = best.test[result.metric] if best else None
+            if value is not None:
+                found[seed] = value
+        return found
+
+    @property
+    def gradients_to_target(self) -> Mapping[int, int]:
+        """Of the seeds that reach the target, gradients until then."""
+        return {
+            seed: point.step * self.results[seed].gradients_per_step
+            for seed, point in self.reached.items()
+        }
+
+    @property
+    def seconds_to_target(self) -> Mapping[int, float]:
+        """The same in seconds of training."""
+        return {seed: point.seconds for seed, point in self.reached.items()}
 
     @property
     def lost(self) -> int:
@@ -78,7 +98,7 @@ class RowSummary:
         rates: the grid of learning rates.
         planned: number of runs.
         done: number of those there are results of.
-        target: what ``to_target`` refers to: the median over seeds of the plain arm's best
+        target: what arms ``reached``: the median over seeds of the plain arm's best
             validation metric. None without plain runs.
         arms: those of which all seeds are there.
     """
@@ -143,7 +163,7 @@ def summarize_row(row: Row, protocol: Protocol, results: Mapping[str, Result]) -
     complete: list[tuple[str, float, Mapping[int, Result]]] = []
     done = 0
     for arm in row.arms:
-        rates = chosen_rates(row, protocol, arm, dict(known))
+        rates = chosen_rates(row, protocol, arm, known)
         specs = reported_specs(row, rates, arm)
         wanted = [*tuning_specs(row, protocol, arm), *specs]
         done += sum(spec.key in known for spec in wanted)
@@ -167,13 +187,7 @@ def summarize_row(row: Row, protocol: Protocol, results: Mapping[str, Result]) -
                 arm=arm,
                 learning_rate=rate,
                 results=by_seed,
-                gradients_to_target={
-                    seed: point.step * by_seed[seed].gradients_per_step
-                    for seed, point in _first_at(by_seed, target).items()
-                },
-                seconds_to_target={
-                    seed: point.seconds for seed, point in _first_at(by_seed, target).items()
-                },
+                reached=_first_at(by_seed, target),
             )
             for arm, rate, by_seed in complete
         ],
@@ -198,17 +212,6 @@ def _first_at(results: Mapping[int, Result], target: float | None) -> Mapping[in
             if value >= target if result.higher_is_better else value <= target:
                 found[seed] = point
                 break
-    return found
-
-
-def test_values(results: Mapping[int, Result]) -> Mapping[int, float]:
-    """Returns the test metric at the validation-chosen epoch by seed, of runs that finished."""
-    found = {}
-    for seed, result in results.items():
-        best = result.best() if result.status == FINISHED else None
-        value = best.test[result.metric] if best else None
-        if value is not None:
-            found[seed] = value
     return found
 
 
@@ -260,11 +263,6 @@ def is_prediction(arm: str, optimizer: str) -> bool:
     """Whether an arm predicts weights."""
     read = read_arm(arm, optimizer)
     return read.form == "prediction" and read.horizon > 0
-
-
-def reference_names() -> tuple[str, str]:
-    """Returns the names of the arms that prediction is held against."""
-    return PLAIN, NESTEROV
 
 
 def mean_of(values: Mapping[int, float]) -> Interval | None:

@@ -1,9 +1,9 @@
 """The commands ``run``, ``sweep`` and ``report``."""
 
 import argparse
+import functools
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from experiments.arguments import (
     INTERRUPTED,
     Commands,
     Parser,
+    add_data_dir,
     count,
     one_of,
     positive,
@@ -20,10 +21,10 @@ from experiments.errors import UsageError
 from experiments.evidence.methods import OPTIMIZERS, read_arm
 from experiments.evidence.rows import REGISTERED, choose_rows, read_rows
 from experiments.evidence.tasks import PRESETS, TASKS
+from experiments.results import check_writable
 
 if TYPE_CHECKING:
     from experiments.evidence.records import Result
-    from experiments.evidence.rows import Row
     from experiments.evidence.spec import RunSpec
 
 _PACKAGES = ("grain", "orbax", "tensorboardX")
@@ -80,7 +81,7 @@ def _add_run(commands: "Commands[Parser]") -> None:
     add("--weight-decay", type=positive, metavar="DECAY", help="default: the task's")
     add("--seed", type=seed, default=0, metavar="N", help="default: 0")
     add("--epochs", type=count, metavar="N", help="default: the task's")
-    _add_data_dir(parser)
+    add_data_dir(parser)
     add("--output", type=Path, metavar="DIR", help="default: a folder below runs/ named by the run")
     add("--resume", action="store_true", help="continue from the newest checkpoint in the folder")
     add(
@@ -111,7 +112,7 @@ def _add_sweep(commands: "Commands[Parser]") -> None:
     add("--table", type=Path, default=REGISTERED, metavar="FILE", help="default: registered.toml")
     add("--rows", nargs="+", metavar="NAME", help="default: all rows of the table")
     add("--tasks", type=one_of("task", TASKS), nargs="+", metavar="NAME", help="default: all")
-    _add_data_dir(parser)
+    add_data_dir(parser)
     add("--output", type=Path, default=RESULTS, metavar="DIR", help=f"default: {_shown(RESULTS)}")
     add("--dry-run", action="store_true", help="only list the rows and their runs")
 
@@ -131,12 +132,6 @@ def _add_report(commands: "Commands[Parser]") -> None:
     add("results", type=Path, nargs="?", default=RESULTS, help=f"default: {_shown(RESULTS)}")
     add("--table", type=Path, default=REGISTERED, metavar="FILE", help="default: registered.toml")
     add("--output", type=Path, metavar="DIR", help="default: the folder of the results")
-
-
-def _add_data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="where data sets are; default: $TFDS_DATA_DIR"
-    )
 
 
 def _shown(path: Path) -> str:
@@ -175,13 +170,22 @@ def _sweep(arguments: argparse.Namespace) -> int:
         print(f"{len(rows)} rows, {sum(counts)} runs")
         return 0
     _check_installed()
-    _check_writable(arguments.output)
+    from experiments.evidence.training import load_trainer
+
+    check_writable(arguments.output)
+    # Rows of one task follow each other: its data and what is compiled of it serve all of them.
+    trainer = functools.lru_cache(maxsize=1)(
+        lambda task, preset: load_trainer(task, preset, arguments.data_dir)
+    )
     tally = Tally()
+
+    def run(spec: "RunSpec") -> "Result":
+        return trainer(spec.task, spec.preset).run(spec)  # loads when the first is really needed
+
     with progress_bar(sum(counts)) as (begin, say):
         try:
             for row, protocol in zip(rows, protocols, strict=True):
                 file = arguments.output / f"{row.name}.jsonl"
-                run = _lazy_runner(row, arguments.data_dir)
                 for spec in sweep_row(row, protocol, run, file, tally, say):
                     begin(spec)
         except KeyboardInterrupt:
@@ -193,27 +197,6 @@ def _sweep(arguments: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 1 if tally.failed or tally.unwritten else 0
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to folder {str(folder)!r} ({error.strerror}); give --output another"
-        ) from error
-
-
-def _lazy_runner(row: "Row", data_dir: str | None) -> Callable[["RunSpec"], "Result"]:
-    """Returns what runs a row's runs; data are loaded when the first is really needed."""
-    import functools
-
-    from experiments.evidence.training import load_trainer
-
-    trainer = functools.cache(lambda: load_trainer(row.task, row.preset, data_dir))
-    return lambda spec: trainer().run(spec)
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import grain
 import numpy as np
 
+from experiments.data import number_of_examples, take
 from experiments.evidence.task import Data, Examples
 
 _READ_AHEAD = 4  # batches; more only takes memory
@@ -13,7 +14,7 @@ _READ_AHEAD = 4  # batches; more only takes memory
 
 def steps_per_epoch(data: Data, batch_size: int) -> int:
     """Returns the number of full batches; what is left over sits out the epoch."""
-    return number_of(data.train) // batch_size
+    return number_of_examples(data.train) // batch_size
 
 
 def training_batches(data: Data, batch_size: int, seed: int, epochs: int) -> Any:
@@ -28,13 +29,13 @@ def training_batches(data: Data, batch_size: int, seed: int, epochs: int) -> Any
         seed: decides orders and changes.
         epochs: number of passes.
     """
-    indices = grain.MapDataset.range(number_of(data.train)).seed(seed)
+    indices = grain.MapDataset.range(number_of_examples(data.train)).seed(seed)
     ordered = indices if data.ordered else indices.shuffle()
     # Indices are batched, not examples: the arrays are then cut once a batch.
     batches = ordered.batch(batch_size, drop_remainder=True).repeat(epochs)
 
     def read(indices: np.ndarray, generator: np.random.Generator) -> Examples:
-        batch = rows(data.train, indices)
+        batch = take(data.train, indices)
         return data.augment(batch, generator) if data.augment else batch
 
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_READ_AHEAD)
@@ -46,18 +47,8 @@ def measuring_batches(examples: Examples, batch_size: int) -> Iterator[dict[str,
 
     The last batch is filled up with its own last example, at weight 0.
     """
-    count = number_of(examples)
+    count = number_of_examples(examples)
     for start in range(0, count, batch_size):
         indices = np.arange(start, start + batch_size)
         weight = (indices < count).astype(np.float32)
-        yield {**rows(examples, np.minimum(indices, count - 1)), "weight": weight}
-
-
-def number_of(examples: Examples) -> int:
-    """Returns the number of examples."""
-    return len(next(iter(examples.values())))
-
-
-def rows(examples: Examples, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the examples at ``indices``."""
-    return {name: array[indices] for name, array in examples.items()}
+        yield {**take(examples, np.minimum(indices, count - 1)), "weight": weight}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.errors import UsageError
+from experiments.optimizers import OPTIMIZERS as FAMILIES
 from experiments.optimizers import Recipe
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from experiments.evidence.task import Gradient
 
-_MOMENTUM = {"momentum": 0.9}
 _DECOUPLED = ("adamw", "lion", "muon")
 _SAM_RADIUS = 0.05  # the paper's, arXiv 2010.01412
 
@@ -55,34 +55,20 @@ class Optimizer(NamedTuple):
     schedule_free: Recipe | None = None
 
 
+def _of_papers(name: str, **more: Recipe) -> Optimizer:
+    """Returns an optimizer that ``compare`` has too; its baseline there is Nesterov's form."""
+    family = FAMILIES[name]
+    nesterov = next(iter(family.baselines.values()), None)
+    return Optimizer(family.plain, family.predicted, **{"nesterov": nesterov, **more})
+
+
 OPTIMIZERS: Mapping[str, Optimizer] = {
-    "sgdm": Optimizer(
-        Recipe("optax:sgd", _MOMENTUM),
-        Recipe("xgrad_optax.optimizers:sgdm", _MOMENTUM),
-        Recipe("optax:sgd", {**_MOMENTUM, "nesterov": True}),
-        Recipe("optax.contrib:schedule_free_sgd"),
-    ),
-    "rmsprop": Optimizer(Recipe("optax:rmsprop"), Recipe("xgrad_optax.optimizers:rmsprop")),
-    "adam": Optimizer(
-        Recipe("optax:adam"),
-        Recipe("xgrad_optax.optimizers:adam"),
-        Recipe("optax:nadam"),
-        Recipe("optax.contrib:schedule_free_adamw"),
-    ),
-    "adamw": Optimizer(
-        Recipe("optax:adamw"),
-        Recipe("xgrad_optax.optimizers:adamw"),
-        Recipe("optax:nadamw"),
-        Recipe("optax.contrib:schedule_free_adamw"),
-    ),
-    "adabelief": Optimizer(
-        Recipe("optax:adabelief"),
-        Recipe("xgrad_optax.optimizers:adabelief"),
-        Recipe("optax:adabelief", {"nesterov": True}),
-    ),
-    "adam3": Optimizer(
-        Recipe("xgrad_optax.transforms:adam3"), Recipe("xgrad_optax.optimizers:adam3")
-    ),
+    "sgdm": _of_papers("sgdm", schedule_free=Recipe("optax.contrib:schedule_free_sgd")),
+    "rmsprop": _of_papers("rmsprop"),
+    "adam": _of_papers("adam", schedule_free=Recipe("optax.contrib:schedule_free_adamw")),
+    "adamw": _of_papers("adamw", schedule_free=Recipe("optax.contrib:schedule_free_adamw")),
+    "adabelief": _of_papers("adabelief", nesterov=Recipe("optax:adabelief", {"nesterov": True})),
+    "adam3": _of_papers("adam3"),
     "radam": Optimizer(
         Recipe("optax:radam"),
         Recipe("xgrad_optax.optimizers:radam"),

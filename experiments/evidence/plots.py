@@ -1,6 +1,6 @@
 """Plots of the evidence: effects, performance profiles, curves, and the metric by horizon."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 
 from experiments.evidence.analysis import (
     ArmSummary,
+    Effect,
     RowSummary,
-    effects,
     is_prediction,
     mean_of,
     performance_profile,
-    reference_names,
 )
 from experiments.evidence.methods import NESTEROV, PLAIN, SAM_EQUAL, SCHEDULE_FREE, read_arm
 
@@ -34,7 +33,9 @@ _DPI = 110
 _PERCENT_TICKS = (-100, -30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 30, 100)
 
 
-def plot_all(folder: Path, summaries: Sequence[RowSummary]) -> None:
+def plot_all(
+    folder: Path, summaries: Sequence[RowSummary], effects: Mapping[str, Sequence[Effect]]
+) -> None:
     """Writes ``forest.png``, ``profiles.png``, ``horizon.png`` and a ``curves-*.png`` a main row.
 
     A plot that there are no results for is left out.
@@ -42,8 +43,9 @@ def plot_all(folder: Path, summaries: Sequence[RowSummary]) -> None:
     Args:
         folder: where they go.
         summaries: the rows.
+        effects: of prediction, by what it is held against.
     """
-    _forest(folder / "forest.png", summaries)
+    _forest(folder / "forest.png", effects)
     _profiles(folder / "profiles.png", summaries)
     _horizons(folder / "horizon.png", summaries)
     for summary in summaries:
@@ -51,8 +53,8 @@ def plot_all(folder: Path, summaries: Sequence[RowSummary]) -> None:
             _curves(folder / f"curves-{summary.row.name}.png", summary)
 
 
-def _forest(file: Path, summaries: Sequence[RowSummary]) -> None:
-    panels = [(name, found) for name in reference_names() if (found := effects(summaries, name))]
+def _forest(file: Path, effects: Mapping[str, Sequence[Effect]]) -> None:
+    panels = [(name, found) for name, found in effects.items() if found]
     if not panels:
         return
     lines = max(len(found) for _, found in panels)

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from experiments.errors import UsageError
 from experiments.evidence.analysis import (
+    REFERENCES,
     ArmSummary,
     Effect,
     RowSummary,
@@ -14,7 +15,6 @@ from experiments.evidence.analysis import (
     effect,
     effects,
     mean_of,
-    reference_names,
     summarize_row,
 )
 from experiments.evidence.methods import NESTEROV, PLAIN
@@ -25,6 +25,7 @@ from experiments.statistics import Interval
 from experiments.tables import markdown_table, print_plain
 
 REPORT_FILE, LATEX_FILE = "README.md", "tables.tex"
+Effects = Mapping[str, Sequence[Effect]]  # by what prediction is held against
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 _STUDY_TITLES: Mapping[str, str] = {
@@ -70,23 +71,26 @@ def write_report(folder: Path, output: Path, rows: Sequence[Row]) -> int:
     summaries = [
         summarize_row(row, load_task(row.task, row.preset).protocol, results) for row in rows
     ]
+    found_effects = {reference: effects(summaries, reference) for reference in REFERENCES}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        text = "\n".join(_markdown(summaries, found))
+        text = "\n".join(_markdown(summaries, found_effects, found))
         (output / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
         (output / LATEX_FILE).write_text(_latex(summaries), encoding="utf-8")
         from experiments.evidence.plots import plot_all
 
-        plot_all(output, summaries)
+        plot_all(output, summaries, found_effects)
     except OSError as error:
         raise UsageError(f"cannot write to {str(output)!r} ({error.strerror})") from error
-    for line in _verdict_lines(summaries):
+    for line in _verdict_lines(found_effects):
         print_plain(console, line)
     print_plain(console, f"report: {output / REPORT_FILE}")
     return 0
 
 
-def _markdown(summaries: Sequence[RowSummary], results: Sequence[Result]) -> Iterator[str]:
+def _markdown(
+    summaries: Sequence[RowSummary], effects: Effects, results: Sequence[Result]
+) -> Iterator[str]:
     yield "# Evidence"
     yield ""
     yield "Made by `python -m experiments report` from the `*.jsonl` files beside it. " + _origin(
@@ -97,7 +101,7 @@ def _markdown(summaries: Sequence[RowSummary], results: Sequence[Result]) -> Ite
     yield ""
     yield "## In short"
     yield ""
-    for line in _verdict_lines(summaries):
+    for line in _verdict_lines(effects):
         yield f"- {line}"
     yield ""
     yield from _section("Registered rows", "", _registered_table(summaries))
@@ -111,7 +115,7 @@ def _markdown(summaries: Sequence[RowSummary], results: Sequence[Result]) -> Ite
         yield ""
         yield _PROTOCOL_NOTE
         yield ""
-        yield from markdown_table(*_effects_table(main))
+        yield from markdown_table(*_effects_table(effects))
         yield ""
         for summary in main:
             yield from _section(
@@ -184,11 +188,10 @@ def _registered_table(summaries: Sequence[RowSummary]) -> Table:
     ]
 
 
-def _verdict_lines(summaries: Sequence[RowSummary]) -> Iterator[str]:
+def _verdict_lines(effects: Effects) -> Iterator[str]:
     """Counts of better, worse and undecided, by reference and horizon."""
     names = {PLAIN: "the plain optimizer", NESTEROV: "Nesterov/NAdam"}
-    for reference in reference_names():
-        found = effects(summaries, reference)
+    for reference, found in effects.items():
         for arm in dict.fromkeys(one.arm for one in found):
             of_arm = [one for one in found if one.arm == arm]
             yield (
@@ -203,7 +206,7 @@ def _counts(verdicts: Iterable[str]) -> str:
     return ", ".join(f"{listed.count(name)} {name}" for name in ("better", "worse", "undecided"))
 
 
-def _effects_table(main: Sequence[RowSummary]) -> Table:
+def _effects_table(effects: Effects) -> Table:
     header = ("row", "arm", "against", "improvement [%]", "95 % interval", "verdict", "Student's t")
     return header, [
         (
@@ -215,8 +218,8 @@ def _effects_table(main: Sequence[RowSummary]) -> Table:
             one.verdict,
             one.student_verdict,
         )
-        for reference in reference_names()
-        for one in effects(main, reference)
+        for found in effects.values()
+        for one in found
     ]
 
 

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from experiments.errors import UsageError
 from experiments.evidence.records import Point, Result, append_result, read_results
 from experiments.evidence.spec import RunSpec
 from experiments.evidence.tasks import load_task
 from experiments.evidence.training import Keeping, Trainer
+from experiments.progress import bar_columns
+from experiments.results import check_writable
 from experiments.tables import print_plain, report_console
 
 RESULTS_FILE = "results.jsonl"
@@ -54,12 +56,7 @@ def _keeping(arguments: argparse.Namespace, folder: Path, spec: RunSpec) -> Keep
         )
     if arguments.resume and not checkpoints.exists():
         raise UsageError(f"there is nothing to resume in {checkpoints}; leave --resume out")
-    try:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to folder {str(folder)!r} ({error.strerror}); give --output another"
-        ) from error
+    check_writable(checkpoints)
     return Keeping(
         folder=checkpoints,
         seconds=arguments.checkpoint_seconds,
@@ -73,11 +70,7 @@ class _Watching:
     def __init__(self, title: str, logs: Path, metric: str) -> None:
         self._console = Console(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps, time left"),
-            TimeRemainingColumn(),
+            *bar_columns("steps"),
             console=self._console,
             disable=not self._console.is_terminal,
         )

@@ -3,17 +3,17 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from experiments.evidence.records import FAILED, Result, append_result, read_results
 from experiments.evidence.rows import Row
 from experiments.evidence.spec import RunSpec
 from experiments.evidence.task import Protocol
+from experiments.progress import bar_columns
 from experiments.tables import print_plain
 
 Runner = Callable[[RunSpec], Result]
@@ -50,7 +50,7 @@ def _spec(row: Row, arm: str, rate: float, seed: int) -> RunSpec:
 
 
 def chosen_rates(
-    row: Row, protocol: Protocol, arm: str, results: dict[str, Result]
+    row: Row, protocol: Protocol, arm: str, results: Mapping[str, Result]
 ) -> Sequence[float]:
     """Returns the rates that an arm is reported at, given the results of tuning.
 
@@ -179,13 +179,7 @@ def progress_bar(total: int) -> Iterator[tuple[Callable[[RunSpec], None], Callab
         What to call before each run, and what to say other things with.
     """
     console = Console(stderr=True)
-    columns: Any = (
-        TextColumn("{task.description:<44}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("runs, time left"),
-        TimeRemainingColumn(),
-    )
+    columns = bar_columns("runs", description_width=44, bar_width=20)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
         begun = 0

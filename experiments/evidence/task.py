@@ -75,10 +75,6 @@ class Metric(NamedTuple):
     label: str
     higher_is_better: bool
 
-    def better(self, value: float, other: float) -> bool:
-        """Whether ``value`` is better than ``other``."""
-        return value > other if self.higher_is_better else value < other
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.data import take
 from experiments.evidence import methods
 from experiments.evidence.checkpoints import Checkpoints, Snapshot
 from experiments.evidence.compiled import Program, Progress, compile_program, measure
-from experiments.evidence.loading import rows, steps_per_epoch, training_batches
+from experiments.evidence.loading import steps_per_epoch, training_batches
 from experiments.evidence.records import DIVERGED, FINISHED, Point, Result, finite
 from experiments.evidence.spec import RunSpec
 from experiments.evidence.task import Data, Task
@@ -118,7 +119,7 @@ class Trainer:
         began = time.monotonic()
         # Older programs are not asked for again, but hold memory.
         self._programs = {
-            shared: compile_program(self.task, spec, steps, rows(self.data.train, np.arange(size)))
+            shared: compile_program(self.task, spec, steps, take(self.data.train, np.arange(size)))
         }
         return self._programs[shared], time.monotonic() - began
 

@@ -7,6 +7,7 @@ from experiments.arguments import (
     INTERRUPTED,
     Commands,
     Parser,
+    add_data_dir,
     add_output,
     count,
     one_of,
@@ -78,7 +79,7 @@ def add_predict_gradients(commands: "Commands[Parser]") -> None:
     add("--rank", type=count, metavar="K", help="directions that the predictor keeps")
     add("--refit-interval", type=count, metavar="N", help="steps between fits")
     add("--target", type=positive, metavar="PERCENT", help="accuracy whose cost is reported")
-    add("--data-dir", metavar="DIR", help="of TFDS data; default: TFDS_DATA_DIR, else TFDS's own")
+    add_data_dir(parser)
     add_output(parser)
 
 

@@ -7,6 +7,7 @@ from experiments.arguments import (
     INTERRUPTED,
     Commands,
     Parser,
+    add_data_dir,
     add_output,
     count,
     horizon,
@@ -82,7 +83,7 @@ def _add_problem(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"{problems}; default: digits",
     )
-    add("--data-dir", metavar="DIR", help="where TFDS's data sets are; default: $TFDS_DATA_DIR")
+    add_data_dir(parser)
     add("--examples", type=count, metavar="N", help="training examples to use; default: by problem")
     add("--momentum", type=_momentum, default=0.9, metavar="MU", help="below 1; default: 0.9")
 

@@ -10,7 +10,7 @@ from experiments.data import Splits, stratified_split
 from experiments.models import MLP
 from experiments.tasks import Task
 
-_MODEL = MLP(hidden=(64, 64), outputs=10)
+MODEL = MLP(hidden=(64, 64), outputs=10)
 _SPLIT_SEED = 0
 
 
@@ -37,11 +37,11 @@ def _load() -> Splits:
 
 
 def _init(key: jax.Array) -> Any:
-    return _MODEL.init(key, jnp.zeros((1, 64)))
+    return MODEL.init(key, jnp.zeros((1, 64)))
 
 
 def _logits(params: Any, images: jax.Array) -> jax.Array:
-    logits: Any = _MODEL.apply(params, images)
+    logits: Any = MODEL.apply(params, images)
     return logits
 
 

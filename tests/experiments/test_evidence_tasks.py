@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.evidence.loading import measuring_batches, rows
+from experiments.data import take
+from experiments.evidence.loading import measuring_batches
 from experiments.evidence.methods import OPTIMIZERS
 from experiments.evidence.schedules import SCHEDULES
 from experiments.evidence.task import Variables
@@ -19,7 +20,7 @@ COMPUTED = ("digits", "lenet", "alexnet", "vgg11", "vit", "mnist")
 def first_batch(task, count=4):
     data = task.fake()
     size = task.protocol.batch_size if data.ordered else count
-    return rows(data.train, np.arange(size) % len(next(iter(data.train.values()))))
+    return take(data.train, np.arange(size) % len(next(iter(data.train.values()))))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -81,7 +82,7 @@ def measured(task, variables):
 def test_rows_that_only_fill_up_do_not_count(name):
     task = load_task(name, "cpu")
     variables = jax.jit(task.init)(jax.random.key(0))
-    examples = rows(task.fake().validation, np.arange(3))
+    examples = take(task.fake().validation, np.arange(3))
     full, filled = (next(measuring_batches(examples, size)) for size in (3, 5))
     measure = jax.jit(task.measure)
     expected, found = (measure(variables, batch)[0] for batch in (full, filled))

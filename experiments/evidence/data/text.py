@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data_sources import DATA_DIR_VARIABLE, data_directory
+from experiments.data_sources import data_directory, prepared_builder
 from experiments.errors import UsageError
 from experiments.evidence.task import Data, Examples
 
@@ -231,27 +231,5 @@ def read_records(name: str, split: str, data_dir: str | None) -> Sequence[Any]:
 
 @functools.cache
 def _records(name: str, split: str, data_dir: str) -> Sequence[Any]:
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise UsageError(
-            f"reading {name!r} needs TensorFlow Datasets ({error}); "
-            "install it with: python -m pip install 'xgrad_optax[data]'"
-        ) from error
-    builder: Any
-    try:
-        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
-    except ValueError as error:  # a name that is neither in that folder nor in TFDS's code
-        raise UsageError(
-            f"data set {name} is not in {data_dir!r}; set {DATA_DIR_VARIABLE} or give --data-dir "
-            "the folder that holds it as TFDS prepares it, in the file format 'array_record'"
-        ) from error
-    if not builder.is_prepared():
-        raise UsageError(
-            f"data set {builder.info.full_name} is not in {data_dir!r}; set {DATA_DIR_VARIABLE} or "
-            "give --data-dir the folder that holds it, or prepare it there with: python -c "
-            f"\"import tensorflow_datasets as tfds; tfds.builder('{name}', data_dir={data_dir!r}, "
-            "file_format='array_record').download_and_prepare()\""
-        )
-    source = builder.as_data_source(split=split)
+    source = prepared_builder(name, data_dir).as_data_source(split=split)
     return source.__getitems__(list(range(len(source))))

@@ -4,17 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from experiments.data import stratified_split
 from experiments.evidence.classification import ACCURACY, classification_sums
 from experiments.evidence.protocols import protocol_of
 from experiments.evidence.task import Batch, Data, Examples, Task, Variables, gradient_of
-from experiments.models import MLP
-
-_MODEL = MLP(hidden=(64, 64), outputs=10)
+from experiments.tasks.digits import MODEL, Digits
+from experiments.tasks.digits import TASK as DIGITS
 
 
 def make(preset: str) -> Task:
@@ -41,40 +37,34 @@ def make(preset: str) -> Task:
 
 
 def _load(data_dir: str | None) -> Data:
-    from sklearn.datasets import load_digits
-
     del data_dir  # they come with scikit-learn
-    bunch: Any = load_digits()
-    parts = stratified_split(bunch.target, validation=0.2, test=0.2, seed=0)
-    train, validation, test = (_examples(bunch.data[part], bunch.target[part]) for part in parts)
+    train, validation, test = (
+        _examples(np.asarray(part.images), np.asarray(part.labels)) for part in DIGITS.load()
+    )
     return Data(train, validation, test)
 
 
 def _fake() -> Data:
     generator = np.random.default_rng(0)
     train, validation, test = (
-        _examples(generator.integers(0, 17, (count, 64)), generator.integers(0, 10, count))
+        _examples(generator.integers(0, 17, (count, 64)) / 16, generator.integers(0, 10, count))
         for count in (40, 20, 20)
     )
     return Data(train, validation, test)
 
 
-def _examples(pixels: np.ndarray, labels: np.ndarray) -> Examples:
-    return {"image": (pixels / 16).astype(np.float32), "label": labels.astype(np.int32)}
+def _examples(images: np.ndarray, labels: np.ndarray) -> Examples:
+    return {"image": images.astype(np.float32), "label": labels.astype(np.int32)}
 
 
 def _init(key: jax.Array) -> Variables:
-    params: Any = _MODEL.init(key, jnp.zeros((1, 64)))
-    return Variables(params, {})
+    return Variables(DIGITS.init(key), {})
 
 
 def _loss(params: Any, state: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
-    del key
-    logits: Any = _MODEL.apply(params, batch["image"])
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-    return losses.mean(), state
+    return DIGITS.loss(params, Digits(batch["image"], batch["label"]), key), state
 
 
 def _measure(variables: Variables, batch: Batch) -> tuple[Mapping[str, jax.Array], Any]:
-    logits: Any = _MODEL.apply(variables.params, batch["image"])
+    logits: Any = MODEL.apply(variables.params, batch["image"])
     return classification_sums(logits, batch), variables.state
