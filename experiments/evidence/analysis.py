@@ -247,16 +247,45 @@ def bootstrap_interval(differences: np.ndarray) -> tuple[float, float]:
 
 
 def effects(summaries: Sequence[RowSummary], reference: str) -> list[Effect]:
-    """Returns the effects of prediction in the main rows against ``plain`` or ``nesterov``."""
-    found = []
-    for summary in summaries:
-        against = summary.arm(reference)
-        if summary.row.study != "main" or against is None:
-            continue
-        for arm in summary.arms:
-            if is_prediction(arm.arm, summary.row.optimizer):
-                found.append(effect(summary, arm, against))
+    """Returns the effects of prediction in these rows against ``plain`` or ``nesterov``."""
+    found = [
+        effect(summary, arm, against)
+        for summary in summaries
+        if (against := summary.arm(reference))
+        for arm in summary.arms
+        if is_prediction(arm.arm, summary.row.optimizer)
+    ]
     return [one for one in found if one is not None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A study in which prediction is held against each of ``REFERENCES``.
+
+    Attributes:
+        study: its name.
+        rows: those that have results.
+        effects: of prediction in these rows, by reference.
+    """
+
+    study: str
+    rows: Sequence[RowSummary]
+    effects: Mapping[str, Sequence[Effect]]
+
+
+def compare(study: str, summaries: Sequence[RowSummary]) -> Comparison:
+    """Returns the comparison of a study, out of all rows."""
+    rows = of_study(study, summaries)
+    return Comparison(
+        study=study,
+        rows=rows,
+        effects={reference: effects(rows, reference) for reference in REFERENCES},
+    )
+
+
+def of_study(study: str, summaries: Sequence[RowSummary]) -> Sequence[RowSummary]:
+    """Returns a study's rows, as far as there are results."""
+    return [summary for summary in summaries if summary.row.study == study and summary.arms]
 
 
 def is_prediction(arm: str, optimizer: str) -> bool:
@@ -275,7 +304,7 @@ def performance_profile(
 ) -> Mapping[str, np.ndarray]:
     """Returns the share of problems that each arm solves within a factor of the best arm.
 
-    A problem is a main row at a seed; it is solved at the gradients until the row's target.
+    A problem is a row at a seed; it is solved at the gradients until the row's target.
     Dolan & Moré, 2002, as in AlgoPerf (arXiv 2306.07179).
 
     Args:
@@ -289,7 +318,7 @@ def performance_profile(
     ratios: dict[str, list[float]] = {arm: [] for arm in arms}
     for summary in summaries:
         found = {arm: summary.arm(arm) for arm in arms}
-        if summary.row.study != "main" or None in found.values():
+        if None in found.values():
             continue
         for seed in summary.row.seeds:
             costs = {

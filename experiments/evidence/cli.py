@@ -101,9 +101,9 @@ def _add_sweep(commands: "Commands[Parser]") -> None:
         description=(
             "Runs rows of a table: for each arm the learning rate is chosen on validation from "
             "the same number of rates, with seeds of its own, then the reported seeds are run. "
-            "Results are appended to a file per row; what is there is not run again, so a sweep "
-            "that was stopped goes on where it was. Runs that diverge or fail are recorded and "
-            "the sweep goes on."
+            "Results are appended to a file per row; what the folder has is not run again, so a "
+            "sweep that was stopped goes on where it was. Runs that diverge or fail are recorded "
+            "and the sweep goes on."
         ),
         allow_abbrev=False,
     )
@@ -159,7 +159,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _sweep(arguments: argparse.Namespace) -> int:
     rows = choose_rows(read_rows(arguments.table), arguments.rows, arguments.tasks)
-    from experiments.evidence.sweep import Tally, count_runs, progress_bar, sweep_row
+    from experiments.evidence.sweep import Tally, count_runs, progress_bar, sweep_rows
     from experiments.evidence.tasks import load_task
 
     protocols = [load_task(row.task, row.preset).protocol for row in rows]
@@ -184,19 +184,17 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
     with progress_bar(sum(counts)) as (begin, say):
         try:
-            for row, protocol in zip(rows, protocols, strict=True):
-                file = arguments.output / f"{row.name}.jsonl"
-                for spec in sweep_row(row, protocol, run, file, tally, say):
-                    begin(spec)
+            sweep_rows(zip(rows, protocols, strict=True), run, arguments.output, tally, begin, say)
         except KeyboardInterrupt:
             say("interrupted; the same command goes on where this stopped")
             return INTERRUPTED
     print(
         f"{tally.ran} runs done, {tally.known} known before, {tally.failed} failed, "
-        f"{tally.unwritten} not written; results are in {arguments.output}",
+        f"{tally.unwritten} not written, {tally.skipped} rows skipped; results are in "
+        f"{arguments.output}",
         file=sys.stderr,
     )
-    return 1 if tally.failed or tally.unwritten else 0
+    return 1 if tally.failed or tally.unwritten or tally.skipped else 0
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.evidence.analysis import (
     ArmSummary,
+    Comparison,
     Effect,
     RowSummary,
     is_prediction,
@@ -33,24 +34,19 @@ _DPI = 110
 _PERCENT_TICKS = (-100, -30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 30, 100)
 
 
-def plot_all(
-    folder: Path, summaries: Sequence[RowSummary], effects: Mapping[str, Sequence[Effect]]
-) -> None:
-    """Writes ``forest.png``, ``profiles.png``, ``horizon.png`` and a ``curves-*.png`` a main row.
+def plot_comparison(folder: Path, comparison: Comparison) -> None:
+    """Writes ``forest-STUDY.png``, ``profiles-STUDY.png`` and a ``curves-ROW.png`` for each row.
 
     A plot that there are no results for is left out.
 
     Args:
         folder: where they go.
-        summaries: the rows.
-        effects: of prediction, by what it is held against.
+        comparison: rows and effects of a study.
     """
-    _forest(folder / "forest.png", effects)
-    _profiles(folder / "profiles.png", summaries)
-    _horizons(folder / "horizon.png", summaries)
-    for summary in summaries:
-        if summary.row.study == "main" and summary.arms:
-            _curves(folder / f"curves-{summary.row.name}.png", summary)
+    _forest(folder / f"forest-{comparison.study}.png", comparison.effects)
+    _profiles(folder / f"profiles-{comparison.study}.png", comparison.rows)
+    for summary in comparison.rows:
+        _curves(folder / f"curves-{summary.row.name}.png", summary)
 
 
 def _forest(file: Path, effects: Mapping[str, Sequence[Effect]]) -> None:
@@ -156,12 +152,16 @@ def _band(axes: Any, arm: ArmSummary, what: str, colour: str | None) -> None:
     )
 
 
-def _horizons(file: Path, summaries: Sequence[RowSummary]) -> None:
-    shown = [summary for summary in summaries if summary.row.study == "horizon" and summary.arms]
-    if not shown:
-        return
-    figure = Figure(figsize=(4.2 * len(shown), 3.4), layout="constrained")
-    for axes, summary in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+def plot_horizons(file: Path, summaries: Sequence[RowSummary]) -> None:
+    """Plots the test metric by the number of steps predicted ahead, with intervals over seeds.
+
+    Args:
+        file: where it goes.
+        summaries: rows with one learning rate for all horizons, at least one.
+    """
+    figure = Figure(figsize=(4.2 * len(summaries), 3.4), layout="constrained")
+    all_axes = figure.subplots(1, len(summaries), squeeze=False)[0]
+    for axes, summary in zip(all_axes, summaries, strict=True):
         points = []
         for arm in summary.arms:
             read, mean = read_arm(arm.arm, summary.row.optimizer), mean_of(arm.values)

@@ -7,14 +7,15 @@ from rich.console import Console
 
 from experiments.errors import UsageError
 from experiments.evidence.analysis import (
-    REFERENCES,
     ArmSummary,
+    Comparison,
     Effect,
     RowSummary,
     area_over_rates,
+    compare,
     effect,
-    effects,
     mean_of,
+    of_study,
     summarize_row,
 )
 from experiments.evidence.methods import NESTEROV, PLAIN
@@ -25,9 +26,12 @@ from experiments.statistics import Interval
 from experiments.tables import markdown_table, print_plain
 
 REPORT_FILE, LATEX_FILE = "README.md", "tables.tex"
-Effects = Mapping[str, Sequence[Effect]]  # by what prediction is held against
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
+_COMPARISON_TITLES: Mapping[str, str] = {
+    "main": "Prediction against the plain optimizer and against Nesterov's momentum",
+    "wider": "The same with wider grids of learning rates",
+}
 _STUDY_TITLES: Mapping[str, str] = {
     "horizon": "How many steps to predict",
     "decay": "Weight decay, with and without predicting it",
@@ -71,25 +75,29 @@ def write_report(folder: Path, output: Path, rows: Sequence[Row]) -> int:
     summaries = [
         summarize_row(row, load_task(row.task, row.preset).protocol, results) for row in rows
     ]
-    found_effects = {reference: effects(summaries, reference) for reference in REFERENCES}
+    compared = [compare(study, summaries) for study in _COMPARISON_TITLES]
+    horizons = of_study("horizon", summaries)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        text = "\n".join(_markdown(summaries, found_effects, found))
+        text = "\n".join(_markdown(summaries, compared, found))
         (output / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
         (output / LATEX_FILE).write_text(_latex(summaries), encoding="utf-8")
-        from experiments.evidence.plots import plot_all
+        from experiments.evidence.plots import plot_comparison, plot_horizons
 
-        plot_all(output, summaries, found_effects)
+        for comparison in compared:
+            plot_comparison(output, comparison)
+        if horizons:
+            plot_horizons(output / "horizon.png", horizons)
     except OSError as error:
         raise UsageError(f"cannot write to {str(output)!r} ({error.strerror})") from error
-    for line in _verdict_lines(found_effects):
+    for line in _verdict_lines(compared):
         print_plain(console, line)
     print_plain(console, f"report: {output / REPORT_FILE}")
     return 0
 
 
 def _markdown(
-    summaries: Sequence[RowSummary], effects: Effects, results: Sequence[Result]
+    summaries: Sequence[RowSummary], compared: Sequence[Comparison], results: Sequence[Result]
 ) -> Iterator[str]:
     yield "# Evidence"
     yield ""
@@ -101,35 +109,21 @@ def _markdown(
     yield ""
     yield "## In short"
     yield ""
-    for line in _verdict_lines(effects):
+    for line in _verdict_lines(compared):
         yield f"- {line}"
     yield ""
     yield from _section("Registered rows", "", _registered_table(summaries))
-    main = [summary for summary in summaries if summary.row.study == "main" and summary.arms]
-    if main:
-        yield "## Prediction against the plain optimizer and against Nesterov's momentum"
-        yield ""
-        yield "![Effects](forest.png)"
-        yield ""
-        yield "![Performance profiles](profiles.png)"
-        yield ""
-        yield _PROTOCOL_NOTE
-        yield ""
-        yield from markdown_table(*_effects_table(effects))
-        yield ""
-        for summary in main:
-            yield from _section(
-                f"{summary.row.name}",
-                f"![Curves](curves-{summary.row.name}.png)",
-                _arms_table(summary),
-                level=3,
-            )
+    yield _PROTOCOL_NOTE
+    yield ""
+    for comparison in compared:
+        if comparison.rows:
+            yield from _comparison(comparison)
     for study, title in _STUDY_TITLES.items():
-        of_study = [summary for summary in summaries if summary.row.study == study and summary.arms]
-        if of_study:
+        rows = of_study(study, summaries)
+        if rows:
             yield f"## {title}"
             yield ""
-            for summary in of_study:
+            for summary in rows:
                 yield from _section(summary.row.name, "", _study_table(summary), level=3)
             if study == "horizon":
                 yield "![Test metric by horizon](horizon.png)"
@@ -188,17 +182,32 @@ def _registered_table(summaries: Sequence[RowSummary]) -> Table:
     ]
 
 
-def _verdict_lines(effects: Effects) -> Iterator[str]:
-    """Counts of better, worse and undecided, by reference and horizon."""
+def _comparison(comparison: Comparison) -> Iterator[str]:
+    yield f"## {_COMPARISON_TITLES[comparison.study]}"
+    yield ""
+    yield f"![Effects](forest-{comparison.study}.png)"
+    yield ""
+    yield f"![Performance profiles](profiles-{comparison.study}.png)"
+    yield ""
+    yield from markdown_table(*_effects_table(comparison))
+    yield ""
+    for summary in comparison.rows:
+        name = summary.row.name
+        yield from _section(name, f"![Curves](curves-{name}.png)", _arms_table(summary), level=3)
+
+
+def _verdict_lines(compared: Sequence[Comparison]) -> Iterator[str]:
+    """Counts of better, worse and undecided, by study, reference and horizon."""
     names = {PLAIN: "the plain optimizer", NESTEROV: "Nesterov/NAdam"}
-    for reference, found in effects.items():
-        for arm in dict.fromkeys(one.arm for one in found):
-            of_arm = [one for one in found if one.arm == arm]
-            yield (
-                f"{arm} against {names[reference]}, {len(of_arm)} rows: "
-                f"{_counts(one.verdict for one in of_arm)}; by Student's t "
-                f"{_counts(one.student_verdict for one in of_arm)}."
-            )
+    for comparison in compared:
+        for reference, found in comparison.effects.items():
+            for arm in dict.fromkeys(one.arm for one in found):
+                of_arm = [one for one in found if one.arm == arm]
+                yield (
+                    f"{arm} against {names[reference]}, {len(of_arm)} {comparison.study} rows: "
+                    f"{_counts(one.verdict for one in of_arm)}; by Student's t "
+                    f"{_counts(one.student_verdict for one in of_arm)}."
+                )
 
 
 def _counts(verdicts: Iterable[str]) -> str:
@@ -206,7 +215,7 @@ def _counts(verdicts: Iterable[str]) -> str:
     return ", ".join(f"{listed.count(name)} {name}" for name in ("better", "worse", "undecided"))
 
 
-def _effects_table(effects: Effects) -> Table:
+def _effects_table(comparison: Comparison) -> Table:
     header = ("row", "arm", "against", "improvement [%]", "95 % interval", "verdict", "Student's t")
     return header, [
         (
@@ -218,7 +227,7 @@ def _effects_table(effects: Effects) -> Table:
             one.verdict,
             one.student_verdict,
         )
-        for found in effects.values()
+        for found in comparison.effects.values()
         for one in found
     ]
 

@@ -11,7 +11,7 @@ from experiments.evidence.methods import OPTIMIZERS, read_arm
 from experiments.evidence.tasks import PRESETS, TASKS
 
 REGISTERED = Path(__file__).with_name("registered.toml")
-STUDIES = ("main", "horizon", "decay", "robustness", "predictors", "others")
+STUDIES = ("main", "wider", "horizon", "decay", "robustness", "predictors", "others")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
+from experiments.errors import UsageError
 from experiments.evidence.records import FAILED, Result, append_result, read_results
 from experiments.evidence.rows import Row
 from experiments.evidence.spec import RunSpec
@@ -94,18 +95,68 @@ class Tally:
         known: runs that were there already.
         failed: runs that ended in an error.
         unwritten: results that the disk did not take.
+        skipped: rows that cannot be run here.
     """
 
     ran: int = 0
     known: int = 0
     failed: int = 0
     unwritten: int = 0
+    skipped: int = 0
+
+
+def known_results(folder: Path, say: Callable[[str], None]) -> dict[str, Result]:
+    """Returns by key what need not be run again: all results of a folder but failures.
+
+    Args:
+        folder: of results files.
+        say: tells about files and lines that cannot be read.
+    """
+    found, complaints = read_results(sorted(folder.glob("*.jsonl")))
+    for complaint in complaints:
+        say(complaint)
+    return {result.spec.key: result for result in found if result.status != FAILED}
+
+
+def sweep_rows(
+    rows: Iterable[tuple[Row, Protocol]],
+    run: Runner,
+    folder: Path,
+    tally: Tally,
+    begin: Callable[[RunSpec], None],
+    say: Callable[[str], None],
+) -> None:
+    """Does what is missing of rows; one that cannot be run, its data is missing, say, is skipped.
+
+    Args:
+        rows: each with the protocol of its task.
+        run: trains one run.
+        folder: of the results so far; new ones go into the file ``ROW.jsonl`` in it.
+        tally: counts what happens.
+        begin: told of each run before it is done.
+        say: tells about trouble.
+    """
+    results = known_results(folder, say)
+    for row, protocol in rows:
+        file = folder / f"{row.name}.jsonl"
+        try:
+            for spec in sweep_row(row, protocol, run, results, file, tally, say):
+                begin(spec)
+        except UsageError as error:
+            tally.skipped += 1
+            say(f"row {row.name} skipped: {error}")
 
 
 def sweep_row(
-    row: Row, protocol: Protocol, run: Runner, file: Path, tally: Tally, say: Callable[[str], None]
+    row: Row,
+    protocol: Protocol,
+    run: Runner,
+    results: dict[str, Result],
+    file: Path,
+    tally: Tally,
+    say: Callable[[str], None],
 ) -> Iterator[RunSpec]:
-    """Does what is missing of a row, run by run; what is in ``file`` already is not run again.
+    """Does what is missing of a row, run by run; rows that have a run in common share it.
 
     A run that raises an error is recorded as failed, and one whose result cannot be written is
     reported: the row goes on.
@@ -114,17 +165,17 @@ def sweep_row(
         row: what to run.
         protocol: of its task.
         run: trains one run.
-        file: results so far, and where new ones go.
+        results: those known so far by key; new ones are added.
+        file: where new ones are written.
         tally: counts what happens.
         say: tells about trouble.
 
     Yields:
         Each run's description before it is done.
+
+    Raises:
+        UsageError: nothing of this row can be run.
     """
-    found, complaints = read_results([file] if file.exists() else [])
-    for complaint in complaints:
-        say(complaint)
-    results = {result.spec.key: result for result in found if result.status != FAILED}
 
     def do(specs: Sequence[RunSpec]) -> Iterator[RunSpec]:
         for spec in specs:
@@ -149,6 +200,8 @@ def sweep_row(
 def _attempt(run: Runner, spec: RunSpec, say: Callable[[str], None]) -> Result:
     try:
         return run(spec)
+    except UsageError:
+        raise  # what is missing is missing for all runs
     except Exception as error:  # whatever it is, the other runs do not depend on it
         say(f"{spec}: failed, {type(error).__name__}: {error}")
         return Result(

@@ -346,9 +346,11 @@ def pretend(spec):
 
 
 def run_sweep(row, run, file):
+    """Sweeps a row; ``file`` is that of its results."""
+    assert file.stem == row.name
     tally, said = sweeping.Tally(), []
-    for _ in sweeping.sweep_row(row, PROTOCOL, run, file, tally, said.append):
-        pass
+    rows = [(row, PROTOCOL)]
+    sweeping.sweep_rows(rows, run, file.parent, tally, lambda spec: None, said.append)
     return tally, said
 
 
@@ -384,6 +386,31 @@ def test_a_sweep_survives_failed_and_diverged_runs(tmp_path):
     tally, _ = run_sweep(ROW, pretend, file)  # what failed is tried again
     assert tally.failed == 0
     assert tally.ran >= 3
+
+
+def test_rows_share_the_runs_that_they_have_in_common(tmp_path):
+    run_sweep(ROW, pretend, tmp_path / "made-up.jsonl")
+    wider = dataclasses.replace(ROW, name="wider", learning_rates=(0.033, 0.1, 0.3, 0.9))
+    ran = []
+
+    def run(spec):
+        ran.append(spec)
+        return pretend(spec)
+
+    tally, _ = run_sweep(wider, run, tmp_path / "wider.jsonl")
+    assert {spec.learning_rate for spec in ran} == {0.9}
+    assert (tally.ran, tally.known) == (3, 3 * (3 + 3))
+    assert len(read_results([tmp_path / "wider.jsonl"])[0]) == 3
+
+
+def test_a_row_that_cannot_be_run_is_skipped_as_a_whole(tmp_path):
+    def run(spec):
+        raise UsageError("data set cifar10 is missing")
+
+    tally, said = run_sweep(ROW, run, tmp_path / "made-up.jsonl")
+    assert said == ["row made-up skipped: data set cifar10 is missing"]
+    assert (tally.skipped, tally.ran, tally.failed) == (1, 0, 0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_reported_and_leaves_no_half_line(tmp_path):
@@ -536,10 +563,10 @@ def test_report_writes_tables_and_plots(tmp_path):
         run_sweep(row, pretend, tmp_path / f"{row.name}.jsonl")
     output = tmp_path / "report"
     assert write_report(tmp_path, output, rows) == 0
-    names = {"README.md", "tables.tex", "forest.png", "horizon.png", "curves-made-up.png"}
+    names = {"README.md", "tables.tex", "forest-main.png", "horizon.png", "curves-made-up.png"}
     assert names <= {path.name for path in output.iterdir()}
     text = (output / "README.md").read_text()
-    assert "s=1 against the plain optimizer, 1 rows: 1 better, 0 worse, 0 undecided" in text
+    assert "s=1 against the plain optimizer, 1 main rows: 1 better, 0 worse, 0 undecided" in text
     assert "| never-run | main | digits | cpu | yogi | plain | 3 | 0 of 6 |" in text
     latex = (output / "tables.tex").read_text()
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
@@ -578,6 +605,6 @@ def test_sweep_and_report_run_from_the_command_line(tmp_path, capsys):
     assert main(["sweep", *options, "--output", str(folder)]) == 0
     assert "4 runs done" in capsys.readouterr().err
     assert main(["report", str(folder), *options]) == 0
-    assert (folder / "forest.png").exists()
+    assert (folder / "forest-main.png").exists()
     assert main(["sweep", *options, "--rows", "long"]) == 2
     assert os.listdir(folder)
