@@ -1,8 +1,9 @@
 """What the convolutional networks are made of."""
 
-from typing import Any
+import functools
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 
@@ -50,6 +51,15 @@ class ConvNorm(nn.Module):
         return nn.relu(activations) if self.relu else activations
 
 
+def first_kernel(stride: int) -> int:
+    """Returns the size of a network's first kernel: for a stride of 1 it is 3, else 7.
+
+    The originals, for photographs of 224 x 224, have 7 and reduce these by 4 before their first
+    block; for 32 x 32 it is usual to take 3 and to reduce by nothing.
+    """
+    return 3 if stride == 1 else 7
+
+
 def max_pool_2(activations: jax.Array) -> jax.Array:
     """Returns the maximum of each 2 x 2 square of ``[batch, height, width, channels]``.
 
@@ -61,9 +71,21 @@ def max_pool_2(activations: jax.Array) -> jax.Array:
 
 
 def max_pool_3(activations: jax.Array, stride: int, padding: int = 1) -> jax.Array:
-    """Returns the maximum of 3 x 3 squares of ``[batch, height, width, channels]``."""
-    borders: Any = 2 * ((padding, padding),)
-    return nn.max_pool(activations, (3, 3), strides=(stride, stride), padding=borders)
+    """Returns the maximum of 3 x 3 squares of ``[batch, height, width, channels]``.
+
+    Written out for the same reason as :func:`max_pool_2`.
+    """
+    borders = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = jnp.pad(activations, borders, constant_values=-jnp.inf)
+    return _maxima_of_3(_maxima_of_3(padded, 1, stride), 2, stride)
+
+
+def _maxima_of_3(activations: jax.Array, axis: int, stride: int) -> jax.Array:
+    size = activations.shape[axis] - 2
+    neighbours = (
+        jax.lax.slice_in_dim(activations, start, start + size, stride, axis) for start in range(3)
+    )
+    return functools.reduce(jnp.maximum, neighbours)
 
 
 def global_average(activations: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from experiments.evidence.models.convolutions import batch_norm, global_average
+from experiments.evidence.models.convolutions import batch_norm, first_kernel, global_average
 
 DENSENET121 = (6, 12, 24, 16)  # layers of each block, from table 1
 
@@ -21,7 +21,7 @@ class DenseNet(nn.Module):
         outputs: number of logits.
         blocks: number of layers of each block: ``DENSENET121``.
         growth: number of channels that each layer adds.
-        stride: of the first convolution.
+        stride: of the first convolution, 3x3 for 1 and else 7x7.
     """
 
     outputs: int
@@ -32,7 +32,7 @@ class DenseNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         """Maps images, ``[batch, height, width, channels]``, to logits, ``[batch, outputs]``."""
-        activations = _convolution(2 * self.growth, 3, self.stride)(images)
+        activations = _convolution(2 * self.growth, first_kernel(self.stride), self.stride)(images)
         for block, layers in enumerate(self.blocks):
             if block:
                 activations = Transition()(activations, train)

@@ -10,7 +10,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from experiments.evidence.models.convolutions import ConvNorm, global_average, max_pool_3
+from experiments.evidence.models.convolutions import (
+    ConvNorm,
+    first_kernel,
+    global_average,
+    max_pool_3,
+)
 
 
 class Widths(NamedTuple):
@@ -53,7 +58,7 @@ class GoogLeNet(nn.Module):
     Attributes:
         outputs: number of logits.
         divisor: divides all numbers of channels.
-        stride: of the first convolution.
+        stride: of the first convolution, 3x3 for 1 and else 7x7.
     """
 
     outputs: int
@@ -63,7 +68,7 @@ class GoogLeNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         """Maps images, ``[batch, height, width, channels]``, to logits, ``[batch, outputs]``."""
-        stem = ConvNorm(192 // self.divisor, 3, self.stride, use_bias=True)
+        stem = ConvNorm(192 // self.divisor, first_kernel(self.stride), self.stride, use_bias=True)
         activations = stem(images, train)
         for group, modules in enumerate(GROUPS):
             if group:

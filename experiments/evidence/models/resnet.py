@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 from flax import linen as nn
 
-from experiments.evidence.models.convolutions import ConvNorm, global_average
+from experiments.evidence.models.convolutions import ConvNorm, first_kernel, global_average
 
 # Blocks at each resolution, from table 1.
 RESNET34 = (3, 4, 6, 3)
@@ -69,7 +69,7 @@ class ResNet(nn.Module):
         stages: number of blocks at each resolution: ``RESNET34`` or ``RESNET101``.
         block: the residual block, :class:`BasicBlock` or :class:`BottleneckBlock`.
         divisor: divides all numbers of channels.
-        stride: of the first convolution.
+        stride: of the first convolution, 3x3 for 1 and else 7x7.
     """
 
     outputs: int
@@ -82,7 +82,7 @@ class ResNet(nn.Module):
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         """Maps images, ``[batch, height, width, channels]``, to logits, ``[batch, outputs]``."""
         width = 64 // self.divisor
-        activations = ConvNorm(width, 3, self.stride)(images, train)
+        activations = ConvNorm(width, first_kernel(self.stride), self.stride)(images, train)
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
                 stride = 2 if stage and not block else 1

@@ -22,9 +22,9 @@ def make(preset: str) -> Task:
         losses=_LOSSES,
         protocol=protocol_of(
             sgdm=0.01,
-            adam=1e-3 if small else 2e-4,
+            adam=5e-4 if small else 2e-4,
             batch_size=32 if small else 128,
-            epochs=6 if small else 100,
+            epochs=8 if small else 100,
             schedule="constant",
             measure_batch_size=500,
         ),

@@ -13,6 +13,6 @@ def make(preset: str) -> Task:
         preset=preset,
         model=GoogLeNet(outputs=10, divisor=8 if small else 1, stride=4 if small else 1),
         # The count of the PyTorch version for CIFAR that is in wide use.
-        parameters=100_638 if small else 6_166_250,
-        budget=Budget(images=5_000, epochs=6),
+        parameters=103_518 if small else 6_166_250,
+        budget=Budget(images=3_000, epochs=4),
     )

@@ -19,6 +19,6 @@ def make(preset: str) -> Task:
             stride=4 if small else 1,
         ),
         # The count of the PyTorch version for CIFAR that is in wide use.
-        parameters=678_226 if small else 42_512_970,
-        budget=Budget(images=4_000, epochs=4),
+        parameters=679_186 if small else 42_512_970,
+        budget=Budget(images=4_000, epochs=5),
     )

@@ -13,7 +13,7 @@ def make(preset: str) -> Task:
         preset=preset,
         model=resnet34(10, small),
         # The count of the PyTorch version for CIFAR that is in wide use.
-        parameters=335_154 if small else 21_282_122,
+        parameters=336_114 if small else 21_282_122,
         budget=Budget(images=5_000, epochs=5),
     )
 

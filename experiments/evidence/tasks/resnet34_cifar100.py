@@ -13,6 +13,6 @@ def make(preset: str) -> Task:
         preset=preset,
         model=resnet34(100, small),
         classes=100,
-        parameters=341_004 if small else 21_328_292,
-        budget=Budget(images=10_000, epochs=5),
+        parameters=341_964 if small else 21_328_292,
+        budget=Budget(images=5_000, epochs=5),
     )

@@ -14,7 +14,7 @@ def make(preset: str) -> Task:
         model=vgg16(10, small),
         # The count of the PyTorch version for CIFAR that is in wide use.
         parameters=58_686 if small else 14_728_266,
-        budget=Budget(images=5_000, epochs=5),
+        budget=Budget(images=3_000, epochs=4),
     )
 
 

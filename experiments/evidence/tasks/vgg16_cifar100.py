@@ -14,5 +14,5 @@ def make(preset: str) -> Task:
         model=vgg16(100, small),
         classes=100,
         parameters=61_656 if small else 14_774_436,
-        budget=Budget(images=10_000, epochs=5),
+        budget=Budget(images=3_000, epochs=4),
     )

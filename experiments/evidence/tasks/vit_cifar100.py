@@ -14,7 +14,7 @@ def make(preset: str) -> Task:
         model=vit(100, small),
         classes=100,
         parameters=87_076 if small else 9_579_108,
-        budget=Budget(images=10_000, epochs=6),
+        budget=Budget(images=6_000, epochs=6),
         schedule="warmup-cosine",
         sgdm=0.01,
         adam=1e-3 if small else 1e-4,

@@ -41,7 +41,7 @@ def _protocol(small: bool) -> Protocol:
         sgdm=0.01,
         adam=1e-3 if small else 2e-4,
         batch_size=32 if small else 64,
-        epochs=6 if small else 100,
+        epochs=8 if small else 100,
         schedule="constant",
         measure_batch_size=500,
     )
