@@ -192,10 +192,6 @@ class TestTexts:
         with pytest.raises(UsageError, match="is not in"):
             task_of(name, "paper").load(str(tmp_path))
 
-    def test_weights_of_bert_are_missing(self):
-        with pytest.raises(UsageError, match="pretrained weights"):
-            task_of("bert", "paper").load(None)
-
 
 ENGLISH = ("A man sings.", "Two dogs!", "one two three four five six")
 GERMAN = ("Ein Mann singt.", "Zwei Hunde!", "eins")

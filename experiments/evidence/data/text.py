@@ -179,7 +179,7 @@ def text_folder(names: Sequence[str], data_dir: str | None) -> Path:
     Raises:
         UsageError: there is none.
     """
-    candidates = [parent / name for parent in _text_parents(data_dir) for name in names]
+    candidates = [parent / name for parent in text_parents(data_dir) for name in names]
     for folder in candidates:
         if folder.is_dir():
             return folder
@@ -190,7 +190,8 @@ def text_folder(names: Sequence[str], data_dir: str | None) -> Path:
     )
 
 
-def _text_parents(data_dir: str | None) -> Sequence[Path]:
+def text_parents(data_dir: str | None) -> Sequence[Path]:
+    """Returns the folders in which :func:`text_folder` looks."""
     given = os.environ.get(TEXT_DIR_VARIABLE)
     if given:
         return (Path(given),)
