@@ -4,6 +4,7 @@ import argparse
 import functools
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,13 @@ def _add_sweep(commands: "Commands[Parser]") -> None:
     add("--tasks", type=one_of("task", TASKS), nargs="+", metavar="NAME", help="default: all")
     add_data_dir(parser)
     add("--output", type=Path, default=RESULTS, metavar="DIR", help=f"default: {_shown(RESULTS)}")
+    add(
+        "--seeds-at-once",
+        type=count,
+        default=1,
+        metavar="N",
+        help="train up to N seeds in one step: for a GPU with memory for it; default: 1",
+    )
     add("--dry-run", action="store_true", help="only list the rows and their runs")
 
 
@@ -179,12 +187,21 @@ def _sweep(arguments: argparse.Namespace) -> int:
     )
     tally = Tally()
 
-    def run(spec: "RunSpec") -> "Result":
-        return trainer(spec.task, spec.preset).run(spec)  # loads when the first is really needed
+    def run(specs: "Sequence[RunSpec]") -> "Sequence[Result]":
+        # Data are loaded when the first run is really needed.
+        return trainer(specs[0].task, specs[0].preset).run_at_once(specs)
 
     with progress_bar(sum(counts)) as (begin, say):
         try:
-            sweep_rows(zip(rows, protocols, strict=True), run, arguments.output, tally, begin, say)
+            sweep_rows(
+                zip(rows, protocols, strict=True),
+                run,
+                arguments.output,
+                tally,
+                begin,
+                say,
+                arguments.seeds_at_once,
+            )
         except KeyboardInterrupt:
             say("interrupted; the same command goes on where this stopped")
             return INTERRUPTED

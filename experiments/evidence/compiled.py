@@ -34,10 +34,11 @@ class Program(NamedTuple):
 
     Attributes:
         start: ``seed -> Progress``.
-        step: ``(progress, batch, seed) -> (progress, loss)``; takes the progress over.
+        step: ``(progress, batch, seed) -> (progress, loss)``; takes the progress over. Of several
+            seeds at once all of these have a leading axis ``[seeds]``.
         evaluated: ``progress -> Variables`` that are judged.
-        temporary_bytes: what the step allocates beside its arguments and results; None where the
-            compiler does not say.
+        temporary_bytes: what the step allocates beside its arguments and results, for each seed;
+            None where the compiler does not say.
     """
 
     start: Any
@@ -46,7 +47,9 @@ class Program(NamedTuple):
     temporary_bytes: int | None
 
 
-def compile_program(task: Task, spec: RunSpec, steps: int, batch: Batch) -> Program:
+def compile_program(
+    task: Task, spec: RunSpec, steps: int, batch: Batch, at_once: int = 1
+) -> Program:
     """Compiles what runs that differ in nothing but their seeds share.
 
     Args:
@@ -54,6 +57,7 @@ def compile_program(task: Task, spec: RunSpec, steps: int, batch: Batch) -> Prog
         spec: any of the runs.
         steps: number of steps of the whole run, for the schedule.
         batch: a training batch, for its shapes.
+        at_once: number of seeds that one step is for.
     """
     protocol = task.protocol
     method = make_method(
@@ -85,11 +89,15 @@ def compile_program(task: Task, spec: RunSpec, steps: int, batch: Batch) -> Prog
     def evaluated(progress: Progress) -> Variables:
         return Variables(method.evaluated(progress.params, progress.opt_state), progress.state)
 
-    seed = jnp.uint32(spec.seed)
-    shapes = jax.eval_shape(start, seed)
-    compiled = jax.jit(step, donate_argnums=0).lower(shapes, batch, seed).compile()
-    memory = compiled.memory_analysis()
-    return Program(start, compiled, evaluated, getattr(memory, "temp_size_in_bytes", None))
+    arguments = (jax.eval_shape(start, jnp.uint32(0)), batch, jnp.uint32(0))
+    if at_once > 1:
+        step = jax.vmap(step)
+        arguments = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((at_once, *leaf.shape), leaf.dtype), arguments
+        )
+    compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
+    memory = getattr(compiled.memory_analysis(), "temp_size_in_bytes", None)
+    return Program(start, compiled, evaluated, memory and memory // at_once)
 
 
 def _key(seed: jax.Array, number: Any) -> jax.Array:

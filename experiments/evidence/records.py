@@ -52,6 +52,7 @@ class Result:
         temporary_bytes: what a step allocates beside arguments and results.
         error: what failed, None otherwise.
         environment: date, versions, device, commit.
+        at_once: number of seeds that a step was for; times are this one's share.
     """
 
     spec: RunSpec
@@ -67,6 +68,7 @@ class Result:
     temporary_bytes: int | None
     error: str | None
     environment: Mapping[str, Any]
+    at_once: int = 1
 
     def best(self) -> Point | None:
         """Returns the point with the best validation metric; None if there is none."""

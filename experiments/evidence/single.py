@@ -56,7 +56,7 @@ def _keeping(arguments: argparse.Namespace, folder: Path, spec: RunSpec) -> Keep
         )
     if arguments.resume and not checkpoints.exists():
         raise UsageError(f"there is nothing to resume in {checkpoints}; leave --resume out")
-    check_writable(checkpoints)
+    check_writable(folder)
     return Keeping(
         folder=checkpoints,
         seconds=arguments.checkpoint_seconds,

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,8 @@ from experiments.evidence.task import Protocol
 from experiments.progress import bar_columns
 from experiments.tables import print_plain
 
-Runner = Callable[[RunSpec], Result]
+Runner = Callable[[Sequence[RunSpec]], Sequence[Result]]
+"""Trains runs that differ in nothing but their seeds."""
 
 
 def rates_of(row: Row, protocol: Protocol) -> Sequence[float]:
@@ -125,22 +128,24 @@ def sweep_rows(
     tally: Tally,
     begin: Callable[[RunSpec], None],
     say: Callable[[str], None],
+    at_once: int = 1,
 ) -> None:
     """Does what is missing of rows; one that cannot be run, its data is missing, say, is skipped.
 
     Args:
         rows: each with the protocol of its task.
-        run: trains one run.
+        run: trains some runs.
         folder: of the results so far; new ones go into the file ``ROW.jsonl`` in it.
         tally: counts what happens.
         begin: told of each run before it is done.
         say: tells about trouble.
+        at_once: largest number of seeds that are trained at once.
     """
     results = known_results(folder, say)
     for row, protocol in rows:
         file = folder / f"{row.name}.jsonl"
         try:
-            for spec in sweep_row(row, protocol, run, results, file, tally, say):
+            for spec in sweep_row(row, protocol, run, results, file, tally, say, at_once):
                 begin(spec)
         except UsageError as error:
             tally.skipped += 1
@@ -155,6 +160,7 @@ def sweep_row(
     file: Path,
     tally: Tally,
     say: Callable[[str], None],
+    at_once: int = 1,
 ) -> Iterator[RunSpec]:
     """Does what is missing of a row, run by run; rows that have a run in common share it.
 
@@ -164,11 +170,12 @@ def sweep_row(
     Args:
         row: what to run.
         protocol: of its task.
-        run: trains one run.
+        run: trains some runs.
         results: those known so far by key; new ones are added.
         file: where new ones are written.
         tally: counts what happens.
         say: tells about trouble.
+        at_once: largest number of seeds that are trained at once.
 
     Yields:
         Each run's description before it is done.
@@ -178,47 +185,66 @@ def sweep_row(
     """
 
     def do(specs: Sequence[RunSpec]) -> Iterator[RunSpec]:
-        for spec in specs:
-            yield spec
-            if spec.key in results:
-                tally.known += 1
-                continue
-            result = results[spec.key] = _attempt(run, spec, say)
-            tally.ran += 1
-            tally.failed += result.status == FAILED
-            try:
-                append_result(file, result)
-            except OSError as error:
-                tally.unwritten += 1
-                say(f"{spec}: result not written to {file.name} ({error.strerror})")
+        known = [spec for spec in specs if spec.key in results]
+        tally.known += len(known)
+        yield from known
+        for group in _groups([spec for spec in specs if spec.key not in results], at_once):
+            yield from group
+            for result in _attempt(run, group, say):
+                keep(result)
+
+    def keep(result: Result) -> None:
+        results[result.spec.key] = result
+        tally.ran += 1
+        tally.failed += result.status == FAILED
+        try:
+            append_result(file, result)
+        except OSError as error:
+            tally.unwritten += 1
+            say(f"{result.spec}: result not written to {file.name} ({error.strerror})")
 
     for arm in row.arms:
         yield from do(tuning_specs(row, protocol, arm))
         yield from do(reported_specs(row, chosen_rates(row, protocol, arm, results), arm))
 
 
-def _attempt(run: Runner, spec: RunSpec, say: Callable[[str], None]) -> Result:
+def _groups(specs: Sequence[RunSpec], at_once: int) -> Iterator[Sequence[RunSpec]]:
+    """Cuts runs into groups of at most ``at_once`` that differ in nothing but their seeds."""
+    without_seed = functools.partial(dataclasses.replace, seed=0)
+    for _, group in itertools.groupby(specs, without_seed):
+        listed = list(group)
+        for first in range(0, len(listed), at_once):
+            yield listed[first : first + at_once]
+
+
+def _attempt(run: Runner, specs: Sequence[RunSpec], say: Callable[[str], None]) -> Sequence[Result]:
     try:
-        return run(spec)
+        return run(specs)
     except UsageError:
         raise  # what is missing is missing for all runs
     except Exception as error:  # whatever it is, the other runs do not depend on it
-        say(f"{spec}: failed, {type(error).__name__}: {error}")
-        return Result(
-            spec=spec,
-            status=FAILED,
-            metric="loss",
-            higher_is_better=False,
-            parameters=0,
-            steps=0,
-            gradients_per_step=1,
-            points=(),
-            compile_seconds=0.0,
-            wall_seconds=0.0,
-            temporary_bytes=None,
-            error=f"{type(error).__name__}: {error}",
-            environment={},
-        )
+        what = f"{type(error).__name__}: {error}"
+        for spec in specs:
+            say(f"{spec}: failed, {what}")
+        return [_failed(spec, what) for spec in specs]
+
+
+def _failed(spec: RunSpec, error: str) -> Result:
+    return Result(
+        spec=spec,
+        status=FAILED,
+        metric="loss",
+        higher_is_better=False,
+        parameters=0,
+        steps=0,
+        gradients_per_step=1,
+        points=(),
+        compile_seconds=0.0,
+        wall_seconds=0.0,
+        temporary_bytes=None,
+        error=error,
+        environment={},
+    )
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import functools
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from experiments.evidence.compiled import Program, Progress, compile_program, me
 from experiments.evidence.loading import steps_per_epoch, training_batches
 from experiments.evidence.records import DIVERGED, FINISHED, Point, Result, finite
 from experiments.evidence.spec import RunSpec
-from experiments.evidence.task import Data, Task
+from experiments.evidence.task import Data, Examples, Task
 from experiments.evidence.tasks import load_task
 from experiments.provenance import describe_environment
 
@@ -56,7 +56,7 @@ class Trainer:
         self.task = task
         self.data = data
         self.measure = jax.jit(task.measure)
-        self._programs: dict[RunSpec, Program] = {}
+        self._programs: dict[tuple[RunSpec, int], Program] = {}
         self._environment = functools.cache(describe_environment)
 
     def run(
@@ -88,6 +88,37 @@ class Trainer:
                     checkpoints.save(run.snapshot())
         if keeping:
             shutil.rmtree(keeping.folder, ignore_errors=True)
+        return self._result(run, compile_seconds, time.monotonic() - began)
+
+    def run_at_once(self, specs: Sequence[RunSpec]) -> list[Result]:
+        """Trains runs that differ in nothing but their seeds, one step of all at a time.
+
+        What one computes is what :meth:`run` does but for rounding; of the time that all take each
+        is given its share. If there is no memory for all, they are trained one after the other.
+
+        Args:
+            specs: what to run; of this trainer's task.
+        """
+        if len(specs) == 1:
+            return [self.run(specs[0])]
+        began = time.monotonic()
+        try:
+            program, compile_seconds = self._program(specs[0], len(specs))
+            runs = [_Run(self, spec, program) for spec in specs]
+            _advance_together(runs, program)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return [self.run(spec) for spec in specs]
+        seconds = (time.monotonic() - began) / len(specs)
+        return [
+            self._result(run, compile_seconds / len(specs), seconds, len(specs)) for run in runs
+        ]
+
+    def _result(
+        self, run: "_Run", compile_seconds: float, wall_seconds: float, at_once: int = 1
+    ) -> Result:
+        spec = run.spec
         return Result(
             spec=spec,
             status=DIVERGED if run.diverged else FINISHED,
@@ -98,10 +129,11 @@ class Trainer:
             gradients_per_step=2 if spec.arm in (methods.SAM, methods.SAM_EQUAL) else 1,
             points=run.points,
             compile_seconds=round(compile_seconds, 3),
-            wall_seconds=round(time.monotonic() - began, 3),
-            temporary_bytes=program.temporary_bytes,
+            wall_seconds=round(wall_seconds, 3),
+            temporary_bytes=run.program.temporary_bytes,
             error=None,
             environment=self._environment(),
+            at_once=at_once,
         )
 
     def epochs(self, spec: RunSpec) -> int:
@@ -109,18 +141,17 @@ class Trainer:
         epochs = spec.epochs or self.task.protocol.epochs
         return max(1, epochs // 2) if spec.arm == methods.SAM_EQUAL else epochs
 
-    def _program(self, spec: RunSpec) -> tuple[Program, float]:
+    def _program(self, spec: RunSpec, at_once: int = 1) -> tuple[Program, float]:
         """Returns the compiled parts and the seconds that took, 0 for known ones."""
-        shared = dataclasses.replace(spec, seed=0)
+        shared = (dataclasses.replace(spec, seed=0), at_once)
         if shared in self._programs:
             return self._programs[shared], 0.0
         size = self.task.protocol.batch_size
         steps = self.epochs(spec) * steps_per_epoch(self.data, size)
         began = time.monotonic()
         # Older programs are not asked for again, but hold memory.
-        self._programs = {
-            shared: compile_program(self.task, spec, steps, take(self.data.train, np.arange(size)))
-        }
+        batch = take(self.data.train, np.arange(size))
+        self._programs = {shared: compile_program(self.task, spec, steps, batch, at_once)}
         return self._programs[shared], time.monotonic() - began
 
 
@@ -128,12 +159,13 @@ class _Run:
     """A run under way: what it has come to, and how it goes on."""
 
     def __init__(self, trainer: Trainer, spec: RunSpec, program: Program) -> None:
-        self._trainer, self._program = trainer, program
+        self.spec, self.program = spec, program
+        self._trainer = trainer
         self._seed = jnp.uint32(spec.seed)
         size = trainer.task.protocol.batch_size
         epochs = trainer.epochs(spec)
-        self._epoch_steps = steps_per_epoch(trainer.data, size)
-        self.steps = epochs * self._epoch_steps
+        self.epoch_steps = steps_per_epoch(trainer.data, size)
+        self.steps = epochs * self.epoch_steps
         self._batches = training_batches(trainer.data, size, spec.seed, epochs)
         self.progress: Progress = program.start(self._seed)
         self.points: list[Point] = []
@@ -150,19 +182,29 @@ class _Run:
 
     def advance(self) -> Point | None:
         """Does one step, and measures after an epoch's last."""
-        batch = next(self._batches)
-        self.progress, loss = self._program.step(self.progress, batch, self._seed)
+        self.progress, loss = self.program.step(self.progress, self.next_batch(), self._seed)
         self._losses.append(loss)
         self.steps_done += 1
-        return None if self.steps_done % self._epoch_steps else self._measure()
+        if self.steps_done % self.epoch_steps:
+            return None
+        losses = [float(loss) for loss in self._losses]  # waits for the steps
+        point = self.end_epoch(losses, time.monotonic() - self._epoch_began)
+        self._losses = []
+        self._epoch_began = time.monotonic()
+        return point
 
-    def _measure(self) -> Point:
-        train_loss = float(np.mean([float(loss) for loss in self._losses]))  # waits for the steps
-        self._seconds += time.monotonic() - self._epoch_began
-        variables = self._program.evaluated(self.progress)
+    def next_batch(self) -> Examples:
+        """Returns what the next step learns from."""
+        return next(self._batches)
+
+    def end_epoch(self, losses: Sequence[float], seconds: float) -> Point:
+        """Measures; ``losses`` are those of the epoch's steps, which took ``seconds``."""
+        train_loss = float(np.mean(losses))
+        self._seconds += seconds
+        variables = self.program.evaluated(self.progress)
         validation, test = (self._measures(variables, part) for part in ("validation", "test"))
         point = Point(
-            epoch=self.steps_done // self._epoch_steps,
+            epoch=self.steps_done // self.epoch_steps,
             step=self.steps_done,
             seconds=round(self._seconds, 3),
             train_loss=finite(train_loss),
@@ -170,9 +212,7 @@ class _Run:
             test=test,
         )
         self.points.append(point)
-        self._losses = []
         self.diverged = not math.isfinite(train_loss) or None in validation.values()
-        self._epoch_began = time.monotonic()
         return point
 
     def _measures(self, variables: Any, part: str) -> Mapping[str, float | None]:
@@ -204,6 +244,32 @@ class _Run:
         self._seconds = snapshot.notes["seconds"]
         self.points = [Point(**point) for point in snapshot.notes["points"]]
         self._epoch_began = time.monotonic()
+
+
+def _advance_together(runs: Sequence[_Run], program: Program) -> None:
+    """Takes all runs to their ends; one that diverged is no longer measured.
+
+    Args:
+        runs: of one length.
+        program: compiled for as many.
+    """
+    seeds = jnp.array([run.spec.seed for run in runs], jnp.uint32)
+    progress: Progress = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *[run.progress for run in runs]
+    )
+    while any(not run.over for run in runs):
+        began, losses = time.monotonic(), []
+        for _ in range(runs[0].epoch_steps):
+            batch = jax.tree.map(lambda *rows: np.stack(rows), *[run.next_batch() for run in runs])
+            progress, loss = program.step(progress, batch, seeds)
+            losses.append(loss)
+        of_all = np.array(losses)  # waits for the steps
+        share = (time.monotonic() - began) / len(runs)
+        for number, run in enumerate(runs):
+            if not run.over:
+                run.progress = jax.tree.map(lambda leaf: leaf[number], progress)  # noqa: B023
+                run.steps_done += run.epoch_steps
+                run.end_epoch(of_all[:, number].tolist(), share)
 
 
 def _due(keeping: Keeping | None) -> Iterator[bool]:

@@ -19,6 +19,7 @@ import pytest
 from experiments.cli import main
 from experiments.errors import UsageError
 from experiments.evidence import sweep as sweeping
+from experiments.evidence import training
 from experiments.evidence.analysis import (
     area_over_rates,
     bootstrap_interval,
@@ -141,6 +142,47 @@ def test_sam_at_equal_gradients_has_half_of_the_steps(trainer):
     assert result.steps * result.gradients_per_step == 66
 
 
+def test_seeds_at_once_are_the_runs_one_by_one(trainer):
+    specs = [dataclasses.replace(SPEC, seed=seed) for seed in range(3)]
+    together = trainer.run_at_once(specs)
+    for spec, found in zip(specs, together, strict=True):
+        alone = trainer.run(spec)
+        assert (found.spec, found.status, found.steps) == (spec, FINISHED, alone.steps)
+        assert (alone.at_once, found.at_once) == (1, 3)
+        for one, other in zip(alone.points, found.points, strict=True):
+            assert (one.epoch, one.step) == (other.epoch, other.step)
+            np.testing.assert_allclose(other.train_loss, one.train_loss, rtol=1e-3)
+            np.testing.assert_allclose(other.test["loss"], one.test["loss"], rtol=1e-2)
+
+
+def test_of_seeds_at_once_each_diverges_for_itself(trainer):
+    init = trainer.task.init
+    broken = lambda key: jax.tree.map(lambda leaf: leaf * jnp.nan, init(key))  # noqa: E731
+    task = dataclasses.replace(
+        trainer.task,
+        init=lambda key: jax.lax.cond(key_is_of_seed(key, 1), broken, init, key),
+    )
+    results = Trainer(task, trainer.data).run_at_once(
+        [dataclasses.replace(SPEC, seed=seed) for seed in range(3)]
+    )
+    assert [result.status for result in results] == [FINISHED, DIVERGED, FINISHED]
+    assert [len(result.points) for result in results] == [2, 1, 2]
+
+
+def key_is_of_seed(key, seed):
+    of_seed = jax.random.fold_in(jax.random.key(seed), 0)
+    return (jax.random.key_data(key) == jax.random.key_data(of_seed)).all()
+
+
+def test_without_memory_for_all_seeds_they_go_one_by_one(trainer, monkeypatch):
+    def exhausted(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(training, "_advance_together", exhausted)
+    results = trainer.run_at_once([SPEC, dataclasses.replace(SPEC, seed=1)])
+    assert [(result.status, result.at_once) for result in results] == [(FINISHED, 1)] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -157,6 +199,21 @@ def test_a_bad_request_is_one_line(arguments, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_run_without_data_leaves_nothing_to_resume(tmp_path, capsys):
+    command = [
+        "run",
+        "--task",
+        "lenet",
+        "--data-dir",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    for _ in range(2):
+        assert main(command) == 2
+        assert "is not in" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------------------------------
@@ -350,8 +407,16 @@ def run_sweep(row, run, file):
     assert file.stem == row.name
     tally, said = sweeping.Tally(), []
     rows = [(row, PROTOCOL)]
-    sweeping.sweep_rows(rows, run, file.parent, tally, lambda spec: None, said.append)
+    sweeping.sweep_rows(rows, one_by_one(run), file.parent, tally, ignore, said.append)
     return tally, said
+
+
+def one_by_one(run):
+    return lambda specs: [run(spec) for spec in specs]
+
+
+def ignore(_):
+    pass
 
 
 def test_a_sweep_tunes_every_arm_then_reports_seeds_and_never_repeats(tmp_path):
@@ -401,6 +466,21 @@ def test_rows_share_the_runs_that_they_have_in_common(tmp_path):
     assert {spec.learning_rate for spec in ran} == {0.9}
     assert (tally.ran, tally.known) == (3, 3 * (3 + 3))
     assert len(read_results([tmp_path / "wider.jsonl"])[0]) == 3
+
+
+def test_seeds_are_run_together_as_far_as_allowed(tmp_path):
+    groups = []
+
+    def run(specs):
+        groups.append([(spec.arm, spec.learning_rate, spec.seed) for spec in specs])
+        return [pretend(spec) for spec in specs]
+
+    tally = sweeping.Tally()
+    sweeping.sweep_rows([(ROW, PROTOCOL)], run, tmp_path, tally, ignore, ignore, at_once=2)
+    assert tally.ran == 18
+    plain = [group for group in groups if group[0][0] == "plain"]
+    rates = [[("plain", rate, 1000)] for rate in PROTOCOL.learning_rates["sgdm"]]
+    assert plain == [*rates, [("plain", 0.1, 0), ("plain", 0.1, 1)], [("plain", 0.1, 2)]]
 
 
 def test_a_row_that_cannot_be_run_is_skipped_as_a_whole(tmp_path):
