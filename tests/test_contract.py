@@ -317,6 +317,15 @@ def subject(request):
     return Subject(request.param)
 
 
+def forms_of(optimizer: Optimizer, default: str):
+    """Both forms for predictions that are an optimizer's own, one for the default prediction.
+
+    What the default prediction does to an optimizer does not depend on it, and for all of them
+    ``test_both_forms_follow_the_same_trajectory``.
+    """
+    return FORMS if optimizer.predictor is not None else (default,)
+
+
 @FORM
 def test_second_call_compiles_nothing(subject, form):
     def check(form):
@@ -373,8 +382,7 @@ def test_zero_horizon_of_the_drop_in_form_is_the_plain_optimizer_bit_for_bit(sub
         assert_bitwise_equal(next_state.inner_state, step.next_state)
 
 
-@FORM
-def test_prediction_inside_multi_steps_sees_averaged_gradients(subject, form):
+def test_prediction_inside_multi_steps_sees_averaged_gradients(subject):
     def check(form):
         loop = MAKERS[form](subject.optimizer).around(lambda tx: optax.MultiSteps(tx, 2))
         params = small_params()
@@ -389,7 +397,8 @@ def test_prediction_inside_multi_steps_sees_averaged_gradients(subject, form):
             jax.tree.map(lambda x: x[1:], waiting), jax.tree.map(lambda x: x[:-1], stepped)
         )
 
-    subject.contract("multi_steps", form, check)
+    for form in forms_of(subject.optimizer, default="drop-in"):
+        subject.contract("multi_steps", form, check)
 
 
 def injected(optimizer: Optimizer, form: str):
@@ -401,14 +410,15 @@ def injected(optimizer: Optimizer, form: str):
     )(learning_rate=optimizer.named.rate, s=1.0)
 
 
-@FORM
-def test_injected_horizons_under_vmap(subject, form):
+@pytest.mark.parametrize("optimizer", [*filter(rolls_out, OPTIMIZERS)], ids=lambda o: o.name)
+def test_injection_around_a_rollout_is_refused(optimizer):
+    tx = relaxed(injected(optimizer, "explicit"))
+    with pytest.raises(ValueError, match="Put inject_hyperparams inside"):
+        lookahead_params(small_params(), tx.init(small_params()))
+
+
+def test_injected_horizons_under_vmap(subject):
     """Two s at once, in one program: S is the run with S, 0 is the plain optimizer."""
-    if form == "explicit" and rolls_out(subject.optimizer):
-        tx = relaxed(injected(subject.optimizer, form))
-        with pytest.raises(ValueError, match="Put inject_hyperparams inside"):
-            lookahead_params(small_params(), tx.init(small_params()))
-        return
 
     def check(form):
         tx = relaxed(injected(subject.optimizer, form))
@@ -427,7 +437,9 @@ def test_injected_horizons_under_vmap(subject, form):
         stacked = jax.tree.map(lambda *x: jnp.stack(x), *plain_params)
         assert_close(jax.tree.map(lambda x: x[1, :-1], points), Point(stacked, stacked))
 
-    subject.contract("vmap", form, check)
+    for form in forms_of(subject.optimizer, default="explicit"):
+        if form != "explicit" or not rolls_out(subject.optimizer):
+            subject.contract("vmap", form, check)
 
 
 # --------------------------------------------------------------------------------------------------

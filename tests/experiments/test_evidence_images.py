@@ -62,9 +62,6 @@ MODULES = {
     "fashion-mnist": fashion_mnist,
 }
 
-# What is computed here is small; without optimization it compiles in a fraction of the time.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
 
 @functools.cache
 def shapes_in(model, size, channels=3):
@@ -236,7 +233,7 @@ def lesson(name):
         found = task.gradient(params, state, batch, key)
         return jax.tree.map(lambda param, slope: param - 0.1 * slope, params, found.params), found
 
-    step = jax.jit(step, compiler_options=QUICKLY)
+    step = jax.jit(step)
     gradients = []
     for number in range(12):
         params, found = step(*after, batch, jax.random.key(number))
@@ -291,7 +288,7 @@ class TestMeasures:
     @pytest.fixture
     def measured(self, name):
         task, batch, _, _, after, *_ = lesson(name)
-        measure = jax.jit(task.measure, compiler_options=QUICKLY)
+        measure = jax.jit(task.measure)
 
         def run(weight, **changed):
             filled = {**batch, **changed, "weight": np.asarray(weight, np.float32)}

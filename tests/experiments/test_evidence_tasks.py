@@ -1,5 +1,7 @@
 """Every task of the evidence: known parameter counts, and one step on data of the true shapes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,12 +25,17 @@ def first_batch(task, count=4):
     return take(data.train, np.arange(size) % len(next(iter(data.train.values()))))
 
 
+@functools.cache
+def shapes_of(name, preset):
+    return jax.eval_shape(load_task(name, preset).init, jax.random.key(0))
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", TASKS)
 def test_a_network_has_the_parameters_that_are_known_of_it(name, preset):
     task = load_task(name, preset)
     assert (task.name, task.preset) == (name, preset)
-    params = jax.eval_shape(task.init, jax.random.key(0)).params
+    params, _ = shapes_of(name, preset)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == task.parameters
     assert task.protocol.schedule in SCHEDULES
     assert set(task.protocol.learning_rates) == set(OPTIMIZERS)
@@ -38,7 +45,7 @@ def test_a_network_has_the_parameters_that_are_known_of_it(name, preset):
 @pytest.mark.parametrize("name", TASKS)
 def test_a_step_keeps_shapes_and_dtypes(name, preset):
     task = load_task(name, preset)
-    params, state = jax.eval_shape(task.init, jax.random.key(0))
+    params, state = shapes_of(name, preset)
     found = jax.eval_shape(task.gradient, params, state, first_batch(task), jax.random.key(0))
     shape = lambda leaf: (leaf.shape, leaf.dtype)  # noqa: E731
     assert jax.tree.map(shape, found.params) == jax.tree.map(shape, params)

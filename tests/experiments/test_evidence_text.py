@@ -32,7 +32,6 @@ MODULES = {
     "translation": translation,
     "bert": bert,
 }
-PRESETS = ("cpu", "paper")
 
 
 @functools.cache
@@ -54,28 +53,6 @@ def training_batch(task):
 def measuring_batch(task):
     batch = dict(training_batch(task))
     return {**batch, "weight": np.ones(len(batch["tokens" if "tokens" in batch else "source"]))}
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("name", MODULES)
-class TestShapes:
-    def test_parameters_are_as_many_as_stated(self, name, preset):
-        task = task_of(name, preset)
-        variables = jax.eval_shape(task.init, jax.random.key(0))
-        assert sum(leaf.size for leaf in jax.tree.leaves(variables.params)) == task.parameters
-
-    def test_gradient_and_state_keep_their_shapes(self, name, preset):
-        task = task_of(name, preset)
-        variables = jax.eval_shape(task.init, jax.random.key(0))
-        gradient = jax.eval_shape(
-            task.gradient, *variables, training_batch(task), jax.random.key(0)
-        )
-        assert gradient.loss.shape == ()
-        assert (gradient.params, gradient.state) == tuple(variables)
-
-    def test_name_and_preset(self, name, preset):
-        task = task_of(name, preset)
-        assert (task.name, task.preset) == (name, preset)
 
 
 @functools.cache
