@@ -176,6 +176,35 @@ def plot_horizons(file: Path, summaries: Sequence[RowSummary]) -> None:
     _save(figure, file)
 
 
+def plot_rates(file: Path, summaries: Sequence[RowSummary]) -> None:
+    """Plots the test metric of each arm by its learning rate, with intervals over seeds.
+
+    Args:
+        file: where it goes.
+        summaries: rows in which every rate is reported, at least one.
+    """
+    figure = Figure(figsize=(4.8 * len(summaries), 3.6), layout="constrained")
+    all_axes = figure.subplots(1, len(summaries), squeeze=False)[0]
+    for axes, summary in zip(all_axes, summaries, strict=True):
+        for name in dict.fromkeys(arm.arm for arm in summary.arms):
+            points = sorted(
+                (arm.learning_rate, mean.mean, mean.half_width)
+                for arm in summary.arms
+                if arm.arm == name and (mean := mean_of(arm.values))
+            )
+            rates, means, widths = zip(*points, strict=True)
+            axes.errorbar(
+                rates, means, widths, marker="o", capsize=3, label=name, color=_COLOURS.get(name)
+            )
+        axes.set_xscale("log")
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel(f"test {summary.metric}")
+        axes.set_title(summary.row.name, fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    _save(figure, file)
+
+
 def _save(figure: Figure, file: Path) -> None:
     # Without the version in it the same results give the same file.
     figure.savefig(file, dpi=_DPI, metadata={"Software": None})

@@ -39,6 +39,7 @@ _STUDY_TITLES: Mapping[str, str] = {
     "predictors": "Predictors",
     "others": "Optimizers that the papers only mention, and others",
 }
+_STUDY_PLOTS: Mapping[str, str] = {"horizon": "horizon.png", "robustness": "robustness.png"}
 
 _DATA_NOTE = (
     "CIFAR-10 went through lossy JPEG here, so accuracies are not comparable with published ones. "
@@ -76,18 +77,20 @@ def write_report(folder: Path, output: Path, rows: Sequence[Row]) -> int:
         summarize_row(row, load_task(row.task, row.preset).protocol, results) for row in rows
     ]
     compared = [compare(study, summaries) for study in _COMPARISON_TITLES]
-    horizons = of_study("horizon", summaries)
+    horizons, by_rate = of_study("horizon", summaries), of_study("robustness", summaries)
     try:
         output.mkdir(parents=True, exist_ok=True)
         text = "\n".join(_markdown(summaries, compared, found))
         (output / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
         (output / LATEX_FILE).write_text(_latex(summaries), encoding="utf-8")
-        from experiments.evidence.plots import plot_comparison, plot_horizons
+        from experiments.evidence.plots import plot_comparison, plot_horizons, plot_rates
 
         for comparison in compared:
             plot_comparison(output, comparison)
         if horizons:
-            plot_horizons(output / "horizon.png", horizons)
+            plot_horizons(output / _STUDY_PLOTS["horizon"], horizons)
+        if by_rate:
+            plot_rates(output / _STUDY_PLOTS["robustness"], by_rate)
     except OSError as error:
         raise UsageError(f"cannot write to {str(output)!r} ({error.strerror})") from error
     for line in _verdict_lines(compared):
@@ -125,8 +128,8 @@ def _markdown(
             yield ""
             for summary in rows:
                 yield from _section(summary.row.name, "", _study_table(summary), level=3)
-            if study == "horizon":
-                yield "![Test metric by horizon](horizon.png)"
+            if study in _STUDY_PLOTS:
+                yield f"![{title}]({_STUDY_PLOTS[study]})"
                 yield ""
 
 
@@ -137,9 +140,10 @@ _PROTOCOL_NOTE = (
     "whichever way the metric goes, with 95 % intervals by paired bootstrap over seeds. With five "
     "seeds such intervals are somewhat too short; the verdict by Student's t stands beside. "
     "`sam-equal` is SAM with half of the epochs, that is, with as many gradients as the others. "
-    "The target is the median of the plain arm's best validation metric over seeds; gradients and "
-    "seconds to it count epochs whole. `(highest)` beside a rate: it is the end of the grid, and a "
-    "better one may lie beyond."
+    "The target is the median of the plain arm's best validation metric over seeds; gradients to "
+    "it count epochs whole. A step takes what it took on average in the fastest seed, for the "
+    "others were held up by whatever else the machine did; still, compare gradients rather than "
+    "seconds. `(highest)` beside a rate: it is the end of the grid, and a better one may lie beyond."
 )
 
 

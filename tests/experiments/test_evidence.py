@@ -643,7 +643,14 @@ def test_report_writes_tables_and_plots(tmp_path):
         run_sweep(row, pretend, tmp_path / f"{row.name}.jsonl")
     output = tmp_path / "report"
     assert write_report(tmp_path, output, rows) == 0
-    names = {"README.md", "tables.tex", "forest-main.png", "horizon.png", "curves-made-up.png"}
+    names = {
+        "README.md",
+        "tables.tex",
+        "forest-main.png",
+        "horizon.png",
+        "robustness.png",
+        "curves-made-up.png",
+    }
     assert names <= {path.name for path in output.iterdir()}
     text = (output / "README.md").read_text()
     assert "s=1 against the plain optimizer, 1 main rows: 1 better, 0 worse, 0 undecided" in text
