@@ -31,7 +31,7 @@ _COLOURS = {
 _VERDICT_COLOURS = {"better": "tab:green", "worse": "tab:red", "undecided": "tab:gray"}
 _LARGEST_FACTOR = 4.0
 _DPI = 110
-_PERCENT_TICKS = (-100, -30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 30, 100)
+_PERCENT_TICKS = (-100, -30, -10, -5, -3, -2, -1, 0, 1, 2, 3, 5, 10, 30, 100)
 
 
 def plot_comparison(folder: Path, comparison: Comparison) -> None:
@@ -76,6 +76,7 @@ def _percent_axis(axes: Any) -> None:
     """Small effects stay readable beside large ones: logarithmic beyond 2 %."""
     low, high = axes.get_xlim()
     axes.set_xscale("symlog", linthresh=2)
+    axes.set_xlim(low, high)
     ticks = [tick for tick in _PERCENT_TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
     axes.minorticks_off()

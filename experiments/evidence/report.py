@@ -143,7 +143,7 @@ _PROTOCOL_NOTE = (
     "The target is the median of the plain arm's best validation metric over seeds; gradients to "
     "it count epochs whole. A step takes what it took on average in the fastest seed, for the "
     "others were held up by whatever else the machine did; still, compare gradients rather than "
-    "seconds. `(highest)` beside a rate: it is the end of the grid, and a better one may lie beyond."
+    "seconds. `(highest)` beside a rate: it is the end of the grid, a better one may lie beyond."
 )
 
 
