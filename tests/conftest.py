@@ -1,20 +1,8 @@
-"""Strict numerics for every test, no silent promotion of ranks or dtypes, and quick compilation."""
-
-import os
+"""Strict numerics for every test: no silent promotion of ranks or dtypes."""
 
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
-
-# Tests compile much and compute little. JAX reads this when it first uses a device, and processes
-# that tests start inherit it.
-os.environ["XLA_FLAGS"] = " ".join(
-    (
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-    )
-)
 
 # Compilation makes the first example slow, so no deadline; the same examples on every machine.
 settings.register_profile(

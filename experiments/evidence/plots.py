@@ -30,8 +30,9 @@ _COLOURS = {
 }
 _VERDICT_COLOURS = {"better": "tab:green", "worse": "tab:red", "undecided": "tab:gray"}
 _LARGEST_FACTOR = 4.0
+_LARGEST_LINEAR = 6.0  # percent
 _DPI = 110
-_PERCENT_TICKS = (-100, -30, -10, -5, -3, -2, -1, 0, 1, 2, 3, 5, 10, 30, 100)
+_PERCENT_TICKS = (-100, -30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 30, 100)
 
 
 def plot_comparison(folder: Path, comparison: Comparison) -> None:
@@ -73,8 +74,10 @@ def _forest(file: Path, effects: Mapping[str, Sequence[Effect]]) -> None:
 
 
 def _percent_axis(axes: Any) -> None:
-    """Small effects stay readable beside large ones: logarithmic beyond 2 %."""
+    """Small effects stay readable beside large ones: then it is logarithmic beyond 2 %."""
     low, high = axes.get_xlim()
+    if max(-low, high) <= _LARGEST_LINEAR:
+        return
     axes.set_xscale("symlog", linthresh=2)
     axes.set_xlim(low, high)
     ticks = [tick for tick in _PERCENT_TICKS if low <= tick <= high]

@@ -14,6 +14,7 @@ from experiments.evidence.generative import PAPER, SMALL, signed, sliced_wassers
 from experiments.evidence.models.dcgan import Discriminator, Doubling, Generator
 from experiments.evidence.models.vae import VAE
 from experiments.evidence.tasks import dcgan, vae, wgan
+from tests.experiments.quick import jit_quickly
 
 MODULES = {"vae": vae, "dcgan": dcgan, "wgan": wgan}
 ADVERSARIAL = ("dcgan", "wgan")
@@ -35,12 +36,12 @@ def task_of(name, preset):
 
 @functools.cache
 def variables_of(name):
-    return jax.jit(task_of(name, "cpu").init)(jax.random.key(0))
+    return jit_quickly(task_of(name, "cpu").init)(jax.random.key(0))
 
 
 @functools.cache
 def gradient_of(name):
-    return jax.jit(task_of(name, "cpu").gradient)
+    return jit_quickly(task_of(name, "cpu").gradient)
 
 
 def batch_of(name, preset="cpu"):
@@ -61,7 +62,7 @@ class TestSteps:
             assert np.any(leaf) or (name == "wgan" and leaf.shape == (1,))
 
     def test_measure_does_not_see_rows_of_weight_0(self, name):
-        task, measure = task_of(name, "cpu"), jax.jit(task_of(name, "cpu").measure)
+        task, measure = task_of(name, "cpu"), jit_quickly(task_of(name, "cpu").measure)
         weight = np.array([1, 1, 1, 1, 1, 0, 0, 0], np.float32)
         images = batch_of(name)["image"]
         changed = np.where(weight[:, None, None, None] == 0, 255 - images, images)
@@ -123,7 +124,7 @@ class TestField:
         def scores(discriminator, images):
             return SMALL.discriminator.apply({"params": discriminator}, images, train=True)
 
-        @jax.jit
+        @jit_quickly
         def by_hand():
             fake = generated(params["generator"])
             real = jnp.float32(batch_of(name)["image"]) / 127.5 - 1

@@ -44,6 +44,7 @@ from experiments.evidence.tasks import (
     vit,
     vit_cifar100,
 )
+from tests.experiments.quick import jit_quickly
 
 MODULES = {
     "alexnet": alexnet,
@@ -233,7 +234,7 @@ def lesson(name):
         found = task.gradient(params, state, batch, key)
         return jax.tree.map(lambda param, slope: param - 0.1 * slope, params, found.params), found
 
-    step = jax.jit(step)
+    step = jit_quickly(step)
     gradients = []
     for number in range(12):
         params, found = step(*after, batch, jax.random.key(number))
@@ -288,7 +289,7 @@ class TestMeasures:
     @pytest.fixture
     def measured(self, name):
         task, batch, _, _, after, *_ = lesson(name)
-        measure = jax.jit(task.measure)
+        measure = jit_quickly(task.measure)
 
         def run(weight, **changed):
             filled = {**batch, **changed, "weight": np.asarray(weight, np.float32)}

@@ -13,6 +13,7 @@ from experiments.evidence.methods import OPTIMIZERS
 from experiments.evidence.schedules import SCHEDULES
 from experiments.evidence.task import Variables
 from experiments.evidence.tasks import PRESETS, TASKS, load_task
+from tests.experiments.quick import jit_quickly
 
 # The others' steps are computed elsewhere: those of the text and generative tasks in files of their
 # own, those of the deepest networks, which take a minute to compile, by their building blocks.
@@ -57,14 +58,14 @@ def test_a_step_keeps_shapes_and_dtypes(name, preset):
 def test_one_step_of_the_cpu_preset(name):
     task = load_task(name, "cpu")
     batch, key = first_batch(task), jax.random.key(1)
-    params, state = jax.jit(task.init)(jax.random.key(0))
+    params, state = jit_quickly(task.init)(jax.random.key(0))
 
     def step(params, state, batch, key):
         found = task.gradient(params, state, batch, key)
         moved = jax.tree.map(lambda param, slope: param - 1e-3 * slope, params, found.params)
         return found, task.project(moved) if task.project else moved
 
-    found, moved = jax.jit(step)(params, state, batch, key)
+    found, moved = jit_quickly(step)(params, state, batch, key)
     leaves = jax.tree.leaves(found.params)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
     # A few biases before a normalization have no effect; all else does.
@@ -81,17 +82,17 @@ def measured(task, variables):
     data = task.fake()
     size = task.protocol.batch_size if data.ordered else 4
     batch = next(measuring_batches(data.validation, size))
-    sums, state = jax.jit(task.measure)(variables, batch)
+    sums, state = jit_quickly(task.measure)(variables, batch)
     return {name: float(value) for name, value in sums.items()}, state
 
 
 @pytest.mark.parametrize("name", ["digits", "vit", "vae"])
 def test_rows_that_only_fill_up_do_not_count(name):
     task = load_task(name, "cpu")
-    variables = jax.jit(task.init)(jax.random.key(0))
+    variables = jit_quickly(task.init)(jax.random.key(0))
     examples = take(task.fake().validation, np.arange(3))
     full, filled = (next(measuring_batches(examples, size)) for size in (3, 5))
-    measure = jax.jit(task.measure)
+    measure = jit_quickly(task.measure)
     expected, found = (measure(variables, batch)[0] for batch in (full, filled))
     for measure_name in expected:
         np.testing.assert_allclose(found[measure_name], expected[measure_name], rtol=1e-4)

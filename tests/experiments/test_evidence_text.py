@@ -23,6 +23,7 @@ from experiments.evidence.language import token_losses, with_perplexity
 from experiments.evidence.models.lstm import LSTMLanguageModel
 from experiments.evidence.models.seq2seq import Translator
 from experiments.evidence.tasks import bert, decoder, lstm1, lstm2, lstm3, translation
+from tests.experiments.quick import jit_quickly
 
 MODULES = {
     "lstm1": lstm1,
@@ -41,7 +42,7 @@ def task_of(name, preset):
 
 @functools.cache
 def variables_of(name):
-    return jax.jit(task_of(name, "cpu").init)(jax.random.key(0))
+    return jit_quickly(task_of(name, "cpu").init)(jax.random.key(0))
 
 
 def training_batch(task):
@@ -60,7 +61,7 @@ def steps_on_one_batch(name, steps=4):
     """Losses of plain SGD, and the first gradient."""
     task = task_of(name, "cpu")
     batch, key = training_batch(task), jax.random.key(1)
-    gradient_of = jax.jit(task.gradient)
+    gradient_of = jit_quickly(task.gradient)
     params, state = variables_of(name)
     losses, first = [], None
     for _ in range(steps):
@@ -87,7 +88,7 @@ class TestSmallTasks:
         task = task_of(name, "cpu")
         variables = variables_of(name)
         batch = measuring_batch(task)
-        measure = jax.jit(task.measure)
+        measure = jit_quickly(task.measure)
         whole, _ = measure(variables, batch)
         ones = batch["weight"].astype(np.float32)
         first = np.where(np.arange(len(ones)) < 3, ones, 0)
@@ -123,7 +124,7 @@ class TestReadingOn:
     def test_state_is_handed_on_by_gradient_and_measure(self):
         task = task_of("lstm1", "cpu")
         _, gradient = steps_on_one_batch("lstm1")
-        _, measured = jax.jit(task.measure)(variables_of("lstm1"), measuring_batch(task))
+        _, measured = jit_quickly(task.measure)(variables_of("lstm1"), measuring_batch(task))
         assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(gradient.state))
         for one, other in zip(*map(jax.tree.leaves, (gradient.state, measured)), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
