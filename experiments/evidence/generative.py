@@ -105,7 +105,8 @@ def adversarial_task(
             what a run starts from.
     """
     small = preset == "cpu"
-    game = SMALL if small else PAPER
+    contest = _Contest(SMALL if small else PAPER, losses, project)
+    game = contest.game
 
     def load(data_dir: str | None) -> Data:
         return load_labelled_images(
@@ -116,8 +117,35 @@ def adversarial_task(
             test=1_000 if small else None,
         )
 
-    def init(key: jax.Array) -> Variables:
-        keys = jax.random.split(key)
+    return Task(
+        name=name,
+        preset=preset,
+        load=load,
+        fake=lambda: fake_labelled_images(game.shape, classes=10, augmented=False),
+        init=contest.init,
+        gradient=contest.gradient,
+        measure=contest.measure,
+        metric=SLICED_WASSERSTEIN,
+        protocol=protocol,
+        parameters=game.parameters,
+        score=contest.score,
+        project=project,
+    )
+
+
+class _Contest:
+    """Two networks and their losses, as the functions of a task.
+
+    Parameters, gradients and states are ``{"discriminator": ..., "generator": ...}``.
+    """
+
+    def __init__(self, game: Game, losses: Losses, project: Callable[[Any], Any] | None) -> None:
+        self.game, self._losses, self._project = game, losses, project
+        self._generate = jax.jit(self._generated, static_argnums=2)
+
+    def init(self, key: jax.Array) -> Variables:
+        """Draws both networks."""
+        game, keys = self.game, jax.random.split(key)
         drawn = {
             "discriminator": game.discriminator.init(
                 keys[0], jnp.zeros((1, *game.shape)), train=False
@@ -129,82 +157,68 @@ def adversarial_task(
             part: {name: value for name, value in variables.items() if name != "params"}
             for part, variables in drawn.items()
         }
-        return Variables(project(params) if project else params, state)
+        return Variables(self._project(params) if self._project else params, state)
 
-    def noise(key: jax.Array, rows: int) -> jax.Array:
-        return jax.random.normal(key, (rows, game.latent))
-
-    def gradient(params: Any, state: Any, batch: Batch, key: jax.Array) -> Gradient:
+    def gradient(self, params: Any, state: Any, batch: Batch, key: jax.Array) -> Gradient:
+        """Returns each network's gradient of its own loss."""
         real = signed(batch["image"])
-
-        def loss_of_generator(own: Any) -> tuple[jax.Array, Any]:
-            fake, after = _in_training(
-                game.generator, own, state["generator"], noise(key, len(real))
-            )
-            scores, _ = _in_training(
-                game.discriminator, params["discriminator"], state["discriminator"], fake
-            )
-            return losses.generator(scores).mean(), (fake, after)
-
-        def loss_of_discriminator(own: Any, fake: jax.Array) -> tuple[jax.Array, Any]:
-            of_real, after = _in_training(game.discriminator, own, state["discriminator"], real)
-            of_fake, after = _in_training(game.discriminator, own, after, fake)
-            return losses.discriminator(of_real, of_fake).mean(), after
-
         (_, (fake, generator_state)), generator_gradient = jax.value_and_grad(
-            loss_of_generator, has_aux=True
-        )(params["generator"])
+            self._loss_of_generator, has_aux=True
+        )(params["generator"], params["discriminator"], state, self._noise(key, len(real)))
         (loss, discriminator_state), discriminator_gradient = jax.value_and_grad(
-            loss_of_discriminator, has_aux=True
-        )(params["discriminator"], fake)
+            self._loss_of_discriminator, has_aux=True
+        )(params["discriminator"], state["discriminator"], real, fake)
         return Gradient(
             loss,
             {"discriminator": discriminator_gradient, "generator": generator_gradient},
             {"discriminator": discriminator_state, "generator": generator_state},
         )
 
-    def generated(variables: Variables, key: jax.Array, rows: int) -> jax.Array:
-        """Returns images of -1 to 1, ``[rows, height, width, channels]``."""
-        return _measuring(game.generator, variables, "generator", noise(key, rows))
-
-    def measure(variables: Variables, batch: Batch) -> tuple[Mapping[str, jax.Array], Any]:
+    def measure(self, variables: Variables, batch: Batch) -> tuple[Mapping[str, jax.Array], Any]:
+        """Returns sums of both losses; always of the same noise, so that they are comparable."""
         weight = batch["weight"]
-        # Always the same noise, so that two measurements differ by the parameters alone.
-        fake = generated(variables, jax.random.key(0), len(weight))
+        fake = self._generated(variables, jax.random.key(0), len(weight))
         of_real, of_fake = (
-            _measuring(game.discriminator, variables, "discriminator", images)
+            _measuring(self.game.discriminator, variables, "discriminator", images)
             for images in (signed(batch["image"]), fake)
         )
         sums = {
-            "discriminator_loss": jnp.sum(weight * losses.discriminator(of_real, of_fake)),
-            "generator_loss": jnp.sum(weight * losses.generator(of_fake)),
+            "discriminator_loss": jnp.sum(weight * self._losses.discriminator(of_real, of_fake)),
+            "generator_loss": jnp.sum(weight * self._losses.generator(of_fake)),
             "weight": jnp.sum(weight),
         }
         return sums, variables.state
 
-    generate = jax.jit(lambda variables, key: generated(variables, key, _GENERATED_AT_ONCE))
-
-    def score(variables: Variables, examples: Examples) -> Mapping[str, float]:
+    def score(self, variables: Variables, examples: Examples) -> Mapping[str, float]:
+        """Compares as many generated images with the real ones as there are of these."""
         count = len(examples["image"])
         keys = jax.random.split(jax.random.key(1), -(-count // _GENERATED_AT_ONCE))
-        fake = np.concatenate([generate(variables, key) for key in keys])[:count]
+        parts = [self._generate(variables, key, _GENERATED_AT_ONCE) for key in keys]
         real = np.asarray(signed(examples["image"]))
-        return {"sliced_wasserstein": sliced_wasserstein(real, fake)}
+        return {"sliced_wasserstein": sliced_wasserstein(real, np.concatenate(parts)[:count])}
 
-    return Task(
-        name=name,
-        preset=preset,
-        load=load,
-        fake=lambda: fake_labelled_images(game.shape, classes=10, augmented=False),
-        init=init,
-        gradient=gradient,
-        measure=measure,
-        metric=SLICED_WASSERSTEIN,
-        protocol=protocol,
-        parameters=game.parameters,
-        score=score,
-        project=project,
-    )
+    def _loss_of_generator(
+        self, own: Any, discriminator: Any, state: Any, noise: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        fake, after = _in_training(self.game.generator, own, state["generator"], noise)
+        scores, _ = _in_training(
+            self.game.discriminator, discriminator, state["discriminator"], fake
+        )
+        return self._losses.generator(scores).mean(), (fake, after)
+
+    def _loss_of_discriminator(
+        self, own: Any, state: Any, real: jax.Array, fake: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        of_real, after = _in_training(self.game.discriminator, own, state, real)
+        of_fake, after = _in_training(self.game.discriminator, own, after, fake)
+        return self._losses.discriminator(of_real, of_fake).mean(), after
+
+    def _generated(self, variables: Variables, key: jax.Array, rows: int) -> jax.Array:
+        """Returns images of -1 to 1, ``[rows, height, width, channels]``."""
+        return _measuring(self.game.generator, variables, "generator", self._noise(key, rows))
+
+    def _noise(self, key: jax.Array, rows: int) -> jax.Array:
+        return jax.random.normal(key, (rows, self.game.latent))
 
 
 def signed(images: Any) -> Any:
