@@ -167,7 +167,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _sweep(arguments: argparse.Namespace) -> int:
     rows = choose_rows(read_rows(arguments.table), arguments.rows, arguments.tasks)
-    from experiments.evidence.sweep import Tally, count_runs, progress_bar, sweep_rows
+    from experiments.evidence.sweep import Sweep, count_runs, progress_bar
     from experiments.evidence.tasks import load_task
 
     protocols = [load_task(row.task, row.preset).protocol for row in rows]
@@ -185,26 +185,20 @@ def _sweep(arguments: argparse.Namespace) -> int:
     trainer = functools.lru_cache(maxsize=1)(
         lambda task, preset: load_trainer(task, preset, arguments.data_dir)
     )
-    tally = Tally()
 
     def run(specs: "Sequence[RunSpec]") -> "Sequence[Result]":
         # Data are loaded when the first run is really needed.
         return trainer(specs[0].task, specs[0].preset).run_at_once(specs)
 
     with progress_bar(sum(counts)) as (begin, say):
+        sweep = Sweep(run, arguments.output, say, arguments.seeds_at_once)
         try:
-            sweep_rows(
-                zip(rows, protocols, strict=True),
-                run,
-                arguments.output,
-                tally,
-                begin,
-                say,
-                arguments.seeds_at_once,
-            )
+            for spec in sweep.rows(zip(rows, protocols, strict=True)):
+                begin(spec)
         except KeyboardInterrupt:
             say("interrupted; the same command goes on where this stopped")
             return INTERRUPTED
+    tally = sweep.tally
     print(
         f"{tally.ran} runs done, {tally.known} known before, {tally.failed} failed, "
         f"{tally.unwritten} not written, {tally.skipped} rows skipped; results are in "

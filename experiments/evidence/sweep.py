@@ -108,104 +108,85 @@ class Tally:
     skipped: int = 0
 
 
-def known_results(folder: Path, say: Callable[[str], None]) -> dict[str, Result]:
-    """Returns by key what need not be run again: all results of a folder but failures.
+class Sweep:
+    """Does what is missing of rows, run by run; rows that have a run in common share it.
 
-    Args:
-        folder: of results files.
-        say: tells about files and lines that cannot be read.
-    """
-    found, complaints = read_results(sorted(folder.glob("*.jsonl")))
-    for complaint in complaints:
-        say(complaint)
-    return {result.spec.key: result for result in found if result.status != FAILED}
+    A run that raises an error is recorded as failed, one whose result cannot be written is
+    reported, and a row that cannot be run at all, its data is missing, say, is skipped: the sweep
+    goes on.
 
-
-def sweep_rows(
-    rows: Iterable[tuple[Row, Protocol]],
-    run: Runner,
-    folder: Path,
-    tally: Tally,
-    begin: Callable[[RunSpec], None],
-    say: Callable[[str], None],
-    at_once: int = 1,
-) -> None:
-    """Does what is missing of rows; one that cannot be run, its data is missing, say, is skipped.
-
-    Args:
-        rows: each with the protocol of its task.
-        run: trains some runs.
-        folder: of the results so far; new ones go into the file ``ROW.jsonl`` in it.
-        tally: counts what happens.
-        begin: told of each run before it is done.
-        say: tells about trouble.
-        at_once: largest number of seeds that are trained at once.
-    """
-    results = known_results(folder, say)
-    for row, protocol in rows:
-        file = folder / f"{row.name}.jsonl"
-        try:
-            for spec in sweep_row(row, protocol, run, results, file, tally, say, at_once):
-                begin(spec)
-        except UsageError as error:
-            tally.skipped += 1
-            say(f"row {row.name} skipped: {error}")
-
-
-def sweep_row(
-    row: Row,
-    protocol: Protocol,
-    run: Runner,
-    results: dict[str, Result],
-    file: Path,
-    tally: Tally,
-    say: Callable[[str], None],
-    at_once: int = 1,
-) -> Iterator[RunSpec]:
-    """Does what is missing of a row, run by run; rows that have a run in common share it.
-
-    A run that raises an error is recorded as failed, and one whose result cannot be written is
-    reported: the row goes on.
-
-    Args:
-        row: what to run.
-        protocol: of its task.
-        run: trains some runs.
-        results: those known so far by key; new ones are added.
-        file: where new ones are written.
-        tally: counts what happens.
-        say: tells about trouble.
-        at_once: largest number of seeds that are trained at once.
-
-    Yields:
-        Each run's description before it is done.
-
-    Raises:
-        UsageError: nothing of this row can be run.
+    Attributes:
+        tally: what happened so far.
     """
 
-    def do(specs: Sequence[RunSpec]) -> Iterator[RunSpec]:
-        known = [spec for spec in specs if spec.key in results]
-        tally.known += len(known)
+    def __init__(
+        self, run: Runner, folder: Path, say: Callable[[str], None], at_once: int = 1
+    ) -> None:
+        """Reads what is known.
+
+        Args:
+            run: trains some runs.
+            folder: of the results so far; new ones go into the file ``ROW.jsonl`` in it.
+            say: tells about trouble.
+            at_once: largest number of seeds that are trained at once.
+        """
+        self.tally = Tally()
+        self._run, self._folder, self._say, self._at_once = run, folder, say, at_once
+        found, complaints = read_results(sorted(folder.glob("*.jsonl")))
+        for complaint in complaints:
+            say(complaint)
+        self._results = {result.spec.key: result for result in found if result.status != FAILED}
+
+    def rows(self, rows: Iterable[tuple[Row, Protocol]]) -> Iterator[RunSpec]:
+        """Goes through rows, each with the protocol of its task.
+
+        Yields:
+            Each run's description before it is done.
+        """
+        for row, protocol in rows:
+            try:
+                yield from self._row(row, protocol)
+            except UsageError as error:
+                self.tally.skipped += 1
+                self._say(f"row {row.name} skipped: {error}")
+
+    def _row(self, row: Row, protocol: Protocol) -> Iterator[RunSpec]:
+        file = self._folder / f"{row.name}.jsonl"
+        for arm in row.arms:
+            yield from self._runs(tuning_specs(row, protocol, arm), file)
+            rates = chosen_rates(row, protocol, arm, self._results)
+            yield from self._runs(reported_specs(row, rates, arm), file)
+
+    def _runs(self, specs: Sequence[RunSpec], file: Path) -> Iterator[RunSpec]:
+        known = [spec for spec in specs if spec.key in self._results]
+        self.tally.known += len(known)
         yield from known
-        for group in _groups([spec for spec in specs if spec.key not in results], at_once):
+        missing = [spec for spec in specs if spec.key not in self._results]
+        for group in _groups(missing, self._at_once):
             yield from group
-            for result in _attempt(run, group, say):
-                keep(result)
+            for result in self._attempt(group):
+                self._keep(result, file)
 
-    def keep(result: Result) -> None:
-        results[result.spec.key] = result
-        tally.ran += 1
-        tally.failed += result.status == FAILED
+    def _attempt(self, specs: Sequence[RunSpec]) -> Sequence[Result]:
+        try:
+            return self._run(specs)
+        except UsageError:
+            raise  # what is missing is missing for the whole row
+        except Exception as error:  # whatever it is, the other runs do not depend on it
+            what = f"{type(error).__name__}: {error}"
+            for spec in specs:
+                self._say(f"{spec}: failed, {what}")
+            return [_failed(spec, what) for spec in specs]
+
+    def _keep(self, result: Result, file: Path) -> None:
+        self._results[result.spec.key] = result
+        self.tally.ran += 1
+        self.tally.failed += result.status == FAILED
         try:
             append_result(file, result)
         except OSError as error:
-            tally.unwritten += 1
-            say(f"{result.spec}: result not written to {file.name} ({error.strerror})")
-
-    for arm in row.arms:
-        yield from do(tuning_specs(row, protocol, arm))
-        yield from do(reported_specs(row, chosen_rates(row, protocol, arm, results), arm))
+            self.tally.unwritten += 1
+            self._say(f"{result.spec}: result not written to {file.name} ({error.strerror})")
 
 
 def _groups(specs: Sequence[RunSpec], at_once: int) -> Iterator[Sequence[RunSpec]]:
@@ -215,18 +196,6 @@ def _groups(specs: Sequence[RunSpec], at_once: int) -> Iterator[Sequence[RunSpec
         listed = list(group)
         for first in range(0, len(listed), at_once):
             yield listed[first : first + at_once]
-
-
-def _attempt(run: Runner, specs: Sequence[RunSpec], say: Callable[[str], None]) -> Sequence[Result]:
-    try:
-        return run(specs)
-    except UsageError:
-        raise  # what is missing is missing for all runs
-    except Exception as error:  # whatever it is, the other runs do not depend on it
-        what = f"{type(error).__name__}: {error}"
-        for spec in specs:
-            say(f"{spec}: failed, {what}")
-        return [_failed(spec, what) for spec in specs]
 
 
 def _failed(spec: RunSpec, error: str) -> Result:

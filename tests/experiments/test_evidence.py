@@ -405,18 +405,15 @@ def pretend(spec):
 def run_sweep(row, run, file):
     """Sweeps a row; ``file`` is that of its results."""
     assert file.stem == row.name
-    tally, said = sweeping.Tally(), []
-    rows = [(row, PROTOCOL)]
-    sweeping.sweep_rows(rows, one_by_one(run), file.parent, tally, ignore, said.append)
-    return tally, said
+    said = []
+    sweep = sweeping.Sweep(one_by_one(run), file.parent, said.append)
+    for _ in sweep.rows([(row, PROTOCOL)]):
+        pass
+    return sweep.tally, said
 
 
 def one_by_one(run):
     return lambda specs: [run(spec) for spec in specs]
-
-
-def ignore(_):
-    pass
 
 
 def test_a_sweep_tunes_every_arm_then_reports_seeds_and_never_repeats(tmp_path):
@@ -475,9 +472,8 @@ def test_seeds_are_run_together_as_far_as_allowed(tmp_path):
         groups.append([(spec.arm, spec.learning_rate, spec.seed) for spec in specs])
         return [pretend(spec) for spec in specs]
 
-    tally = sweeping.Tally()
-    sweeping.sweep_rows([(ROW, PROTOCOL)], run, tmp_path, tally, ignore, ignore, at_once=2)
-    assert tally.ran == 18
+    sweep = sweeping.Sweep(run, tmp_path, pytest.fail, at_once=2)
+    assert len(list(sweep.rows([(ROW, PROTOCOL)]))) == sweep.tally.ran == 18
     plain = [group for group in groups if group[0][0] == "plain"]
     rates = [[("plain", rate, 1000)] for rate in PROTOCOL.learning_rates["sgdm"]]
     assert plain == [*rates, [("plain", 0.1, 0), ("plain", 0.1, 1)], [("plain", 0.1, 2)]]

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from rich.console import Console
+from rich.progress import track
 
 from experiments.evidence.classification import ACCURACY, classification_sums
 from experiments.evidence.data.parallel_text import (
@@ -178,7 +180,10 @@ def _pretrained(encoder: Any, pairs: tuple[Pair, ...], vocabulary: Vocabulary) -
     ]
     opt_state = optimizer.init(params)
     generator = np.random.default_rng(0)
-    for number in range(steps):
+    console = Console(stderr=True)
+    for number in track(
+        range(steps), "pretraining", console=console, disable=not console.is_terminal
+    ):
         chosen = generator.integers(0, len(pairs), batch_size)
         batch = {name: array[chosen] for name, array in examples.items()}
         params, opt_state = step(params, opt_state, batch, jax.random.key(number))
