@@ -239,10 +239,15 @@ def effect(summary: RowSummary, arm: ArmSummary, reference: ArmSummary) -> Effec
 
 def bootstrap_interval(differences: np.ndarray) -> tuple[float, float]:
     """Returns the percentile interval, 95 %, of the mean of paired differences."""
-    generator = np.random.default_rng(_RESAMPLING_SEED)
-    count = len(differences)
-    means = differences[generator.integers(0, count, (_RESAMPLES, count))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    from scipy.stats import bootstrap
+
+    low, high = bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(_RESAMPLING_SEED),
+    ).confidence_interval
     return float(low), float(high)
 
 

@@ -22,6 +22,7 @@ from experiments.evidence.methods import NESTEROV, PLAIN
 from experiments.evidence.records import Result, read_results
 from experiments.evidence.rows import Row
 from experiments.evidence.tasks import load_task
+from experiments.report import format_interval
 from experiments.statistics import Interval
 from experiments.tables import markdown_table, print_plain
 
@@ -303,11 +304,7 @@ def _with_lost(arm: ArmSummary) -> str:
 
 
 def _interval(value: Interval | None) -> str:
-    if value is None:
-        return "none"
-    if not value.is_defined:
-        return f"{value.mean:.4g}"
-    return f"{value.mean:.4g} ± {value.half_width:.2g}"
+    return format_interval(value) if value else "none"
 
 
 def _effect(found: Effect | None) -> str:
