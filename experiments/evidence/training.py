@@ -56,7 +56,8 @@ class Trainer:
         self.task = task
         self.data = data
         self.measure = jax.jit(task.measure)
-        self._programs: dict[tuple[RunSpec, int], Program] = {}
+        # What was compiled last: older programs are not asked for again, but would hold memory.
+        self._compiled: tuple[tuple[RunSpec, int], Program] | None = None
         self._environment = functools.cache(describe_environment)
 
     def run(
@@ -144,15 +145,15 @@ class Trainer:
     def _program(self, spec: RunSpec, at_once: int = 1) -> tuple[Program, float]:
         """Returns the compiled parts and the seconds that took, 0 for known ones."""
         shared = (dataclasses.replace(spec, seed=0), at_once)
-        if shared in self._programs:
-            return self._programs[shared], 0.0
+        if self._compiled and self._compiled[0] == shared:
+            return self._compiled[1], 0.0
+        began = time.monotonic()
         size = self.task.protocol.batch_size
         steps = self.epochs(spec) * steps_per_epoch(self.data, size)
-        began = time.monotonic()
-        # Older programs are not asked for again, but hold memory.
         batch = take(self.data.train, np.arange(size))
-        self._programs = {shared: compile_program(self.task, spec, steps, batch, at_once)}
-        return self._programs[shared], time.monotonic() - began
+        program = compile_program(self.task, spec, steps, batch, at_once)
+        self._compiled = (shared, program)
+        return program, time.monotonic() - began
 
 
 class _Run:
