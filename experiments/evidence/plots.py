@@ -1,6 +1,6 @@
 """Plots of the evidence: effects, performance profiles, curves, and the metric by horizon."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,16 +156,33 @@ def _band(axes: Any, arm: ArmSummary, what: str, colour: str | None) -> None:
     )
 
 
-def plot_horizons(file: Path, summaries: Sequence[RowSummary]) -> None:
-    """Plots the test metric by the number of steps predicted ahead, with intervals over seeds.
+def plot_study(folder: Path, study: str, summaries: Sequence[RowSummary]) -> None:
+    """Writes ``STUDY.png``: the test metric by what the study varies, with intervals over seeds.
 
     Args:
-        file: where it goes.
-        summaries: rows with one learning rate for all horizons, at least one.
+        folder: where it goes.
+        study: ``"horizon"`` or ``"robustness"``.
+        summaries: its rows that have results; without any there is no plot.
     """
-    figure = Figure(figsize=(4.2 * len(summaries), 3.4), layout="constrained")
+    if summaries:
+        plot = {"horizon": _horizons, "robustness": _rates}[study]
+        _save(plot(summaries), folder / f"{study}.png")
+
+
+def _panels(figure: Figure, summaries: Sequence[RowSummary]) -> Iterator[tuple[Any, RowSummary]]:
+    """Yields axes for the test metric of each row."""
     all_axes = figure.subplots(1, len(summaries), squeeze=False)[0]
     for axes, summary in zip(all_axes, summaries, strict=True):
+        axes.set_ylabel(f"test {summary.metric}")
+        axes.set_title(summary.row.name, fontsize=9)
+        axes.grid(alpha=0.3)
+        yield axes, summary
+
+
+def _horizons(summaries: Sequence[RowSummary]) -> Figure:
+    """By the number of steps predicted ahead; the rows have one learning rate for all of them."""
+    figure = Figure(figsize=(4.2 * len(summaries), 3.4), layout="constrained")
+    for axes, summary in _panels(figure, summaries):
         points = []
         for arm in summary.arms:
             read, mean = read_arm(arm.arm, summary.row.optimizer), mean_of(arm.values)
@@ -174,22 +191,13 @@ def plot_horizons(file: Path, summaries: Sequence[RowSummary]) -> None:
         horizons, means, widths = zip(*sorted(points), strict=True)
         axes.errorbar(horizons, means, widths, marker="o", capsize=3, color="tab:blue")
         axes.set_xlabel("steps predicted ahead, s")
-        axes.set_ylabel(f"test {summary.metric}")
-        axes.set_title(summary.row.name, fontsize=9)
-        axes.grid(alpha=0.3)
-    _save(figure, file)
+    return figure
 
 
-def plot_rates(file: Path, summaries: Sequence[RowSummary]) -> None:
-    """Plots the test metric of each arm by its learning rate, with intervals over seeds.
-
-    Args:
-        file: where it goes.
-        summaries: rows in which every rate is reported, at least one.
-    """
+def _rates(summaries: Sequence[RowSummary]) -> Figure:
+    """By the learning rate, for each arm; the rows report every rate."""
     figure = Figure(figsize=(4.8 * len(summaries), 3.6), layout="constrained")
-    all_axes = figure.subplots(1, len(summaries), squeeze=False)[0]
-    for axes, summary in zip(all_axes, summaries, strict=True):
+    for axes, summary in _panels(figure, summaries):
         for name in dict.fromkeys(arm.arm for arm in summary.arms):
             points = sorted(
                 (arm.learning_rate, mean.mean, mean.half_width)
@@ -202,11 +210,8 @@ def plot_rates(file: Path, summaries: Sequence[RowSummary]) -> None:
             )
         axes.set_xscale("log")
         axes.set_xlabel("learning rate")
-        axes.set_ylabel(f"test {summary.metric}")
-        axes.set_title(summary.row.name, fontsize=9)
-        axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    _save(figure, file)
+    return figure
 
 
 def _save(figure: Figure, file: Path) -> None:

@@ -40,7 +40,7 @@ _STUDY_TITLES: Mapping[str, str] = {
     "predictors": "Predictors",
     "others": "Optimizers that the papers only mention, and others",
 }
-_STUDY_PLOTS: Mapping[str, str] = {"horizon": "horizon.png", "robustness": "robustness.png"}
+_PLOTTED_STUDIES = ("horizon", "robustness")
 
 _DATA_NOTE = (
     "CIFAR-10 went through lossy JPEG here, so accuracies are not comparable with published ones. "
@@ -78,20 +78,17 @@ def write_report(folder: Path, output: Path, rows: Sequence[Row]) -> int:
         summarize_row(row, load_task(row.task, row.preset).protocol, results) for row in rows
     ]
     compared = [compare(study, summaries) for study in _COMPARISON_TITLES]
-    horizons, by_rate = of_study("horizon", summaries), of_study("robustness", summaries)
     try:
         output.mkdir(parents=True, exist_ok=True)
         text = "\n".join(_markdown(summaries, compared, found))
         (output / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
         (output / LATEX_FILE).write_text(_latex(summaries), encoding="utf-8")
-        from experiments.evidence.plots import plot_comparison, plot_horizons, plot_rates
+        from experiments.evidence.plots import plot_comparison, plot_study
 
         for comparison in compared:
             plot_comparison(output, comparison)
-        if horizons:
-            plot_horizons(output / _STUDY_PLOTS["horizon"], horizons)
-        if by_rate:
-            plot_rates(output / _STUDY_PLOTS["robustness"], by_rate)
+        for study in _PLOTTED_STUDIES:
+            plot_study(output, study, of_study(study, summaries))
     except OSError as error:
         raise UsageError(f"cannot write to {str(output)!r} ({error.strerror})") from error
     for line in _verdict_lines(compared):
@@ -129,8 +126,8 @@ def _markdown(
             yield ""
             for summary in rows:
                 yield from _section(summary.row.name, "", _study_table(summary), level=3)
-            if study in _STUDY_PLOTS:
-                yield f"![{title}]({_STUDY_PLOTS[study]})"
+            if study in _PLOTTED_STUDIES:
+                yield f"![{title}]({study}.png)"
                 yield ""
 
 
