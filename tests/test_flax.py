@@ -1,4 +1,4 @@
-"""Flax's two APIs: where gradients are taken, where models are evaluated, what BatchNorm keeps."""
+"""Flax's two APIs: where gradients are taken, and where models are evaluated."""
 
 import flax.serialization
 import jax
@@ -7,13 +7,13 @@ import numpy as np
 import optax
 import pytest
 from flax import linen, nnx
+from flax.linen.fp8_ops import OVERWRITE_WITH_GRADIENT
 from flax.training import train_state
 
 import xgrad_optax
 from xgrad_optax import base_params, lookahead_params, with_weight_prediction, xgrad
 from xgrad_optax.linen import XGradTrainState
-from xgrad_optax.linen import recalibrate_batch_stats as recalibrate_linen
-from xgrad_optax.nnx import base_weights, predicted_weights, recalibrate_batch_stats
+from xgrad_optax.nnx import base_weights, predicted_weights
 
 S = 2
 # The bias in front of a BatchNorm has no gradient but rounding errors, which Adam would blow up.
@@ -218,19 +218,6 @@ def test_the_step_compiles_once(form):
     assert traces == 1
 
 
-@pytest.mark.parametrize("jit", [nnx.jit, lambda f: f], ids=["jit", "eager"])
-def test_updating_inside_the_block_is_refused(jit):
-    model, optimizer = make_nnx("explicit")
-
-    @jit
-    def step(model, optimizer, inputs):
-        with predicted_weights(model, optimizer):
-            optimizer.update(model, nnx.grad(nnx_loss)(model, inputs))
-
-    with pytest.raises(ValueError, match=r"call optimizer\.update\(model, grads\) after it"):
-        step(model, optimizer, INPUTS[0])
-
-
 @pytest.mark.parametrize("context", [predicted_weights, base_weights])
 def test_an_optimizer_that_does_not_predict_is_refused(context):
     model = Network(nnx.Rngs(0))
@@ -309,81 +296,19 @@ def test_train_state_of_a_plain_optimizer_predicts_nothing():
     assert isinstance(state, train_state.TrainState)
 
 
-# --------------------------------------------------------------------------------------------------
-# BatchNorm statistics
-# --------------------------------------------------------------------------------------------------
-
-
-def expected_stats(activations):
-    """Averages over batches of means and variances, ``[batches, examples, features]``."""
-    activations = np.asarray(activations, np.float64)
-    return activations.mean(axis=1).mean(axis=0), activations.var(axis=1).mean(axis=0)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9, 0.999])
-@pytest.mark.parametrize("offset", [0.0, 30.0])
-def test_recalibrated_statistics_are_plain_averages(momentum, offset):
-    batches = 3.0 * INPUTS + offset
-    mean, var = expected_stats(batches)
-
-    norm = nnx.BatchNorm(3, momentum=momentum, use_running_average=False, rngs=nnx.Rngs(0))
-    recalibrate_batch_stats(norm, nnx.jit(lambda model, batch: model(batch)), iter(batches))
-    np.testing.assert_allclose(norm.mean[...], mean, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(norm.var[...], var, rtol=2e-3)
-
-    norm = linen.BatchNorm(momentum=momentum, use_running_average=False)
-    variables = norm.init(jax.random.key(0), batches[0])
-    forward = jax.jit(lambda v, batch: norm.apply(v, batch, mutable=["batch_stats"]))
-    stats = recalibrate_linen(forward, variables, batches)
-    np.testing.assert_allclose(stats["mean"], mean, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(stats["var"], var, rtol=2e-3)
-
-
-def test_recalibration_belongs_to_the_weights_it_ran_at():
-    model, optimizer = trained("drop-in")
-    forward = nnx.jit(lambda model, batch: model(batch))
-    with base_weights(model, optimizer):
-        recalibrate_batch_stats(model, forward, INPUTS)
-        mean, var = expected_stats(jnp.stack([model.hidden(batch) for batch in INPUTS]))
-    np.testing.assert_allclose(model.norm.mean[...], mean, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(model.norm.var[...], var, rtol=1e-3)
-
-
-def test_layers_may_differ_in_momentum_and_depth():
-    class Deep(linen.Module):
-        @linen.compact
-        def __call__(self, inputs):
-            hidden = linen.BatchNorm(False, momentum=0.5, name="first")(inputs)
-            return linen.BatchNorm(False, momentum=0.99, name="second")(linen.Dense(4)(hidden))
-
-    model = Deep()
-    variables = model.init(jax.random.key(0), INPUTS[0])
-    forward = jax.jit(lambda v, batch: model.apply(v, batch, mutable=["batch_stats"]))
-    stats = recalibrate_linen(forward, variables, INPUTS)
-    normalized = (INPUTS - INPUTS.mean(1, keepdims=True)) / jnp.sqrt(
-        INPUTS.var(1, keepdims=True) + 1e-5
+@EACH_FORM
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("around", [lambda tx: tx, lambda tx: optax.chain(optax.clip(10.0), tx)])
+def test_train_state_predicts_the_trained_part_of_the_fp8_layout(form, dtype, around):
+    state = XGradTrainState.create(
+        apply_fn=lambda: None,
+        params={"params": {"w": jnp.ones(3, dtype)}, OVERWRITE_WITH_GRADIENT: {"scale": 1.0}},
+        tx=around(FORMS[form](optax.sgd(0.125))),
     )
-    dense = variables["params"]["Dense_0"]
-    for name, activations in (
-        ("first", INPUTS),
-        ("second", normalized @ dense["kernel"] + dense["bias"]),
-    ):
-        mean, var = expected_stats(activations)
-        np.testing.assert_allclose(stats[name]["mean"], mean, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(stats[name]["var"], var, rtol=1e-3)
-
-
-def test_what_cannot_be_recalibrated_is_said_and_left_as_it_was():
-    model, _ = trained("explicit")
-    forward = lambda model, batch: model(batch)  # noqa: E731
-    before = everything_else(model)["norm"]
-    with pytest.raises(ValueError, match="at least one batch, got none"):
-        recalibrate_batch_stats(model, forward, [])
-    model.eval()
-    with pytest.raises(ValueError, match=r"norm.*Run the model in training mode"):
-        recalibrate_batch_stats(model, forward, INPUTS)
-    assert_same(everything_else(model)["norm"], before)
-    with pytest.raises(ValueError, match="has no batch statistics"):
-        recalibrate_batch_stats(nnx.Linear(3, 1, rngs=nnx.Rngs(0)), forward, INPUTS)
-    with pytest.raises(ValueError, match="has no batch statistics"):
-        recalibrate_linen(lambda v, batch: (None, {}), {"params": {}}, INPUTS)
+    for scale in (4.0, 5.0):
+        grads = {"params": {"w": jnp.ones(3, dtype)}, OVERWRITE_WITH_GRADIENT: {"scale": scale}}
+        state = state.apply_gradients(grads=grads)
+    for point, w in ((state.predicted_params, 0.75 - S * 0.125), (state.base_params, 0.75)):
+        assert point.keys() == state.params.keys()
+        assert_same(point["params"]["w"], jnp.full(3, w, dtype))
+        assert point[OVERWRITE_WITH_GRADIENT] == {"scale": 5.0}

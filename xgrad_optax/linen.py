@@ -5,18 +5,19 @@ train state that holds a prediction. (Orbax needs nothing.) Only arrays are writ
 static hyperparameters come from the state that is restored into, as the tree structure always does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
 from flax import serialization
+from flax.linen.fp8_ops import OVERWRITE_WITH_GRADIENT
 from flax.training import train_state
 
 from xgrad_optax import predictors
 from xgrad_optax._batch_stats import averaged_batch_stats
 from xgrad_optax._points import base_point, predicted_point
 from xgrad_optax._state import Horizon, Hyperparameters
-from xgrad_optax._typing import Params, PyTree
+from xgrad_optax._typing import OptState, Params, PyTree
 from xgrad_optax._wrapper import WeightPrediction
 
 Batch = TypeVar("Batch")
@@ -27,7 +28,9 @@ class XGradTrainState(train_state.TrainState):
 
     Serves both forms, so that a loop need not know which one it has: take gradients at
     ``predicted_params``, evaluate and export ``base_params``. Add fields, such as batch statistics,
-    in a subclass, as with Flax's.
+    in a subclass, as with Flax's. In Flax's layout for fp8 training, ``{"params": ...,
+    OVERWRITE_WITH_GRADIENT: ...}``, the optimizer trains the first entry: the points are its
+    points, and the other entries are kept.
 
     Examples:
       >>> import jax, jax.numpy as jnp, xgrad_optax
@@ -57,12 +60,20 @@ class XGradTrainState(train_state.TrainState):
     @property
     def predicted_params(self) -> Params:
         """θ̂: take the loss and its gradient here."""
-        return predicted_point(self.params, self.opt_state)
+        return self._with_trained(predicted_point)
 
     @property
     def base_params(self) -> Params:
         """θ: evaluate, export and average these."""
-        return base_point(self.params, self.opt_state)
+        return self._with_trained(base_point)
+
+    def _with_trained(self, point: Callable[[Params, OptState], Params]) -> Params:
+        """The parameters with ``point`` in place of what ``apply_gradients`` gives to Optax."""
+        params = self.params
+        if isinstance(params, Mapping) and OVERWRITE_WITH_GRADIENT in params:
+            trained = point(params["params"], self.opt_state)
+            return type(params)({**params, "params": trained})
+        return point(params, self.opt_state)
 
 
 def recalibrate_batch_stats(
@@ -102,7 +113,8 @@ def recalibrate_batch_stats(
       True
     """
 
-    def update(stats: PyTree, batch: Batch) -> PyTree:
+    def update(stats: PyTree, batch: Batch, again: bool) -> PyTree:
+        del again
         _, updated = forward({**variables, "batch_stats": stats}, batch)
         return updated["batch_stats"]
 
