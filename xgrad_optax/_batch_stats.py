@@ -121,7 +121,7 @@ def _new_averages(
         return averages
     # Batch renormalization, for example, reads its statistics: let it read likely ones.
     for i in exact:
-        averages[i].handed = passes.representable(i, averages[i].found(written[i]))
+        averages[i].handed = passes.representable(i, means[i].found)
     return averages
 
 
@@ -129,9 +129,10 @@ def _finds_the_same(
     average: _Average, own: np.ndarray, over_own: np.ndarray, over_handed: np.ndarray
 ) -> bool:
     weight = average.mean.weight
-    found = weight * average.found(over_handed)
-    difference = np.abs(over_own - (1.0 - weight) * own - found)
-    return bool(np.all(difference <= _AGREEMENT * (weight * np.abs(own) + np.abs(found))))
+    with np.errstate(invalid="ignore"):
+        found = weight * average.found(over_handed)
+        difference = np.abs(over_own - (1.0 - weight) * own - found)
+        return bool(np.all(difference <= _AGREEMENT * (weight * np.abs(own) + np.abs(found))))
 
 
 def _is_derived(i: int, passes: Passes, averages: dict[int, _Average]) -> bool:

@@ -109,29 +109,34 @@ class RunningMean(NamedTuple):
 
     Attributes:
       weight: 1 - m, like the leaf.
+      found: what the pass found, like the leaf.
       rounded: whether it is written with fewer digits than float32 has.
     """
 
     weight: np.ndarray
+    found: np.ndarray
     rounded: bool
 
 
 def running_means(passes: Passes, leaves: Set[int]) -> tuple[dict[int, RunningMean], set[int]]:
     """The running means among ``leaves``, and the leaves that the pass did not touch."""
-    linear = _linear_leaves(passes, leaves)
-    if not linear:
-        return {}, set()
-    found, weights, rounded = _measured_weights(passes, linear)
-    means = {i: RunningMean(w, i in rounded) for i, w in weights.items() if np.all(w > 0)}
-    untouched = {i for i, w in weights.items() if not w.any() and not found[i].any()}
-    return means, untouched - means.keys()
+    means: dict[int, RunningMean] = {}
+    untouched: set[int] = set()
+    for group in _linear_groups(passes, leaves):
+        written, weights, rounded = _measured_weights(passes, group)
+        for i, weight in weights.items():
+            if np.all(weight > 0):
+                means[i] = RunningMean(weight, written[i] / weight, i in rounded)
+            elif not weight.any() and not written[i].any():
+                untouched.add(i)
+    return means, untouched
 
 
-def _linear_leaves(passes: Passes, leaves: Set[int]) -> set[int]:
+def _linear_groups(passes: Passes, leaves: Set[int]) -> list[set[int]]:
     """The leaves over which is written m·old + constant, 0 <= m <= 1, while the others stand still.
 
     All are moved at once. A leaf that is read in the pass can spoil what is found for others, so
-    those that fail are tried again, in halves.
+    those that fail are tried again, in halves. Leaves of one group do not spoil one another.
     """
     found = passes.run({i: np.zeros_like(passes.own[i]) for i in leaves})
     small = _large_numbers(passes, found, leaves)
@@ -143,13 +148,13 @@ def _linear_leaves(passes: Passes, leaves: Set[int]) -> set[int]:
     }
     failed = sorted(leaves - linear)
     if linear and failed:
-        return linear | _linear_leaves(passes, set(failed))
+        return [linear, *_linear_groups(passes, set(failed))]
     if len(failed) > 1:
         half = len(failed) // 2
-        return _linear_leaves(passes, set(failed[:half])) | _linear_leaves(
+        return _linear_groups(passes, set(failed[:half])) + _linear_groups(
             passes, set(failed[half:])
         )
-    return linear
+    return [linear] if linear else []
 
 
 def _is_linear(
@@ -173,7 +178,7 @@ def _large_numbers(passes: Passes, found: Values, leaves: Iterable[int]) -> Valu
 
 
 def _measured_weights(passes: Passes, leaves: Set[int]) -> tuple[Values, Values, set[int]]:
-    """What is found times 1 - m, 1 - m, and which leaves are written with few digits."""
+    """What is written over 0, 1 - m, and which leaves are written with few digits."""
     found = passes.run({i: np.zeros_like(passes.own[i]) for i in leaves})
     x = _large_numbers(passes, found, leaves)
     over_x = passes.run(x)
