@@ -8,12 +8,18 @@ The prediction is :math:`\hat\theta = \theta - s \gamma v`, that of the closed f
 weight decay, of ``last_update()`` too. For ``zero_gradient()`` pass :func:`effective_horizon` as s.
 Nesterov's method is s = μ.
 
+With ``delay=τ`` each gradient is applied τ updates after it was taken, which makes the recurrence
+one of order τ + 2; ``docs/late-gradients.md`` derives what follows. A delay is a Python number and
+static under ``jit``; with ``delay=0`` everything is as without.
+
 All functions take numbers or arrays that broadcast, and work under ``jit``, ``vmap`` and ``grad``.
 """
 
-from xgrad_optax.stability._horizons import best_horizon, effective_horizon
+from xgrad_optax.stability._best_horizon import best_horizon
+from xgrad_optax.stability._horizons import effective_horizon, widest_horizon
 from xgrad_optax.stability._limits import max_learning_rate
 from xgrad_optax.stability._radius import companion_matrix, spectral_radius
+from xgrad_optax.stability._stages import stages_spectral_radius
 from xgrad_optax.stability._variance import stationary_variance
 
 __all__ = [
@@ -22,5 +28,7 @@ __all__ = [
     "effective_horizon",
     "max_learning_rate",
     "spectral_radius",
+    "stages_spectral_radius",
     "stationary_variance",
+    "widest_horizon",
 ]

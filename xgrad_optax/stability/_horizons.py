@@ -1,72 +1,12 @@
-"""Which horizon: the fastest one, and the one that a rollout amounts to."""
+"""Horizons that follow from the momentum alone."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from xgrad_optax.stability._inputs import check, inputs
-from xgrad_optax.stability._recurrence import Terms, terms_of
+from xgrad_optax.stability._inputs import inputs, whole_delay
+from xgrad_optax.stability._search import lowest
 
 ArrayLike = jax.typing.ArrayLike
-
-_BISECTIONS = 60  # halves an interval of length ~1 to below the last bit of a float64
-
-
-def best_horizon(
-    curvatures: ArrayLike,
-    learning_rate: ArrayLike,
-    momentum: ArrayLike,
-    *,
-    s_max: ArrayLike = np.inf,
-    method: str = "sgdm",
-    weight_decay: ArrayLike = 0.0,
-    coupled: bool = False,
-) -> jax.Array:
-    r"""The horizon with the smallest spectral radius over a spectrum.
-
-    .. math:: s^* = \arg\min_{0 \le s \le s_{\max}} \max_i \rho(h_i, \gamma, s, \mu)
-
-    For positive curvatures only the smallest and the largest count. For a single one
-    :math:`s^* = \max(0, (\mu - (1 - \sqrt{a})^2) / a)`, critical damping, with
-    :math:`\rho = |1 - \sqrt a|`.
-
-    Args:
-      curvatures: the eigenvalues h, ``[..., n]``; ``[h_min, h_max]`` for all between.
-      learning_rate: γ >= 0, of the shape ``[...]`` or less.
-      momentum: μ in [0, 1), likewise.
-      s_max: largest horizon to consider, likewise; may be infinite.
-      method: ``"sgdm"`` or ``"ema"``.
-      weight_decay: λ >= 0, likewise.
-      coupled: whether the decay is part of the gradient.
-
-    Returns:
-      s*, ``[...]``; the smallest if several are best. It is the least bad one where none is stable.
-
-    Raises:
-      TypeError: an argument is not a real number or array.
-      ValueError: ``curvatures`` is empty, an argument is not finite or outside its range, or
-        ``method`` is unknown.
-
-    Examples:
-      >>> from xgrad_optax.stability import spectral_radius
-      >>> s = best_horizon([0.5, 3.0], learning_rate=0.05, momentum=0.9)
-      >>> round(float(s), 2)
-      6.41
-      >>> round(float(spectral_radius(0.5, 0.05, s, 0.9)), 2)  # s = 0: 0.95
-      0.86
-    """
-    if np.ndim(curvatures) and not np.shape(curvatures)[-1]:
-        raise ValueError("best_horizon needs at least one curvature, got an empty spectrum.")
-    check(curvature=curvatures, learning_rate=learning_rate, momentum=momentum)
-    check(s_max=s_max, weight_decay=weight_decay)
-    (learning_rate, momentum, s_max, weight_decay) = (
-        jnp.expand_dims(jnp.asarray(value), -1)
-        for value in (learning_rate, momentum, s_max, weight_decay)
-    )
-    setting = (learning_rate, 0.0, momentum, method, weight_decay, coupled)
-    terms = terms_of(jnp.atleast_1d(jnp.asarray(curvatures)), *setting)
-    limit = jnp.broadcast_to(s_max.astype(terms.trace.dtype), terms.trace.shape)
-    return _bisect_radius(terms, limit)
 
 
 def effective_horizon(s: ArrayLike, momentum: ArrayLike) -> jax.Array:
@@ -95,44 +35,54 @@ def effective_horizon(s: ArrayLike, momentum: ArrayLike) -> jax.Array:
       0.9
       >>> float(effective_horizon(2.5, momentum=0.5))  # 0.5 + 0.25 + half of 0.125
       0.8125
+      >>> round(float(effective_horizon(1 + 4, momentum=0.9)), 2)  # for gradients 4 updates late
+      3.69
     """
     s, mu = inputs(s=s, momentum=momentum)
     whole = jnp.floor(s)
     return mu * (1 - mu**whole) / (1 - mu) + (s - whole) * mu ** (whole + 1)
 
 
-@jax.jit  # once per shape, not at each call outside of jit
-def _bisect_radius(terms: Terms, s_max: jax.Array) -> jax.Array:
-    """Returns the s of the smallest radius; ``terms`` are those of s = 0, ``[..., n]``.
+def widest_horizon(momentum: ArrayLike, *, delay: int) -> jax.Array:
+    r"""The horizon with the largest stable learning rate for gradients that come late.
 
-    Both roots lie within a circle of radius r iff T r <= r² + D, -T r <= r² + D and D <= r². T and
-    D are linear in s, so for each r these are bounds on s, and the best r is the smallest whose
-    bounds leave an s.
+    .. math:: s^* = \arg\max_{s \ge 0} \gamma_{\max}(s, \mu, \tau)
+
+    The border of stability is the curve, for ω in (0, π/(τ+1)),
+
+    .. math::
+        a = 2 \tan\tfrac\omega2 \,[\sin (\tau+1)\omega - \mu \sin \tau\omega], \qquad
+        s a = \mu \cos \tau\omega - \cos (\tau+1)\omega - \tfrac12 a
+
+    and s* is that of its highest point, whatever the curvature. Without a delay it is 0.
+
+    Args:
+      momentum: μ in [0, 1).
+      delay: τ, how many updates late each gradient is applied; a whole number, not traced.
+
+    Returns:
+      s*, in the shape of ``momentum``.
+
+    Raises:
+      TypeError: ``momentum`` is not a real number or array, or ``delay`` not a whole number.
+      ValueError: an argument is outside its range.
+
+    Examples:
+      >>> from xgrad_optax.stability import max_learning_rate
+      >>> s = widest_horizon(0.9, delay=1)
+      >>> round(float(s), 2), round(float(max_learning_rate(1.0, s, 0.9, delay=1)), 4)
+      (1.49, 0.3025)
     """
+    (mu,) = inputs(momentum=momentum)
+    if not (delay := whole_delay(delay)):
+        return jnp.zeros_like(mu)
 
-    def bounds(r: jax.Array) -> tuple[jax.Array, jax.Array]:
-        r = r[..., None]
-        T, D, t, d = terms[:4]
-        constants = jnp.stack([r**2 - D, r**2 - T * r + D, r**2 + T * r + D], axis=-1)
-        slopes = jnp.stack([d, t * r - d, -t * r - d], axis=-1)
-        roots = -constants / jnp.where(slopes == 0, 1, slopes)
-        lower = jnp.where(slopes > 0, roots, 0)
-        lower = jnp.where((slopes == 0) & (constants < 0), jnp.inf, lower)
-        upper = jnp.minimum(jnp.where(slopes < 0, roots, jnp.inf), s_max[..., None])
-        return jnp.maximum(lower, 0).max(axis=(-2, -1)), upper.min(axis=(-2, -1))
+    def border(omega: jax.Array) -> jax.Array:
+        rise = jnp.sin((delay + 1) * omega) - mu * jnp.sin(delay * omega)
+        return 2 * jnp.tan(0.5 * omega) * rise
 
-    def halve(_: int, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        low, high, best = carry
-        middle = 0.5 * (low + high)
-        lower, upper = bounds(middle)
-        feasible = lower <= upper
-        return (
-            jnp.where(feasible, low, middle),
-            jnp.where(feasible, middle, high),
-            jnp.where(feasible, lower, best),
-        )
-
-    zeros = jnp.zeros(terms.trace.shape[:-1], terms.trace.dtype)
-    # |T| + √|D| bounds both roots at s = 0, which is always allowed.
-    enough = (jnp.abs(terms.trace) + jnp.sqrt(jnp.abs(terms.determinant))).max(axis=-1)
-    return jax.lax.fori_loop(0, _BISECTIONS, halve, (zeros, enough, zeros))[2]
+    last = jnp.full_like(mu, jnp.pi / (delay + 1))
+    omega = lowest(lambda omega: -border(omega), jnp.zeros_like(mu), last)
+    a = border(omega)
+    lead = mu * jnp.cos(delay * omega) - jnp.cos((delay + 1) * omega) - 0.5 * a
+    return jnp.maximum(lead / a, 0)

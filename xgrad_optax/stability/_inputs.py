@@ -1,5 +1,6 @@
 """The arguments of the quadratic model: checked, and brought to one shape and dtype."""
 
+import numbers
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 _RULES: dict[str, tuple[str, Any]] = {
     "curvature": ("finite", np.isfinite),
+    "hessian": ("finite", np.isfinite),
     "learning_rate": ("finite and >= 0", lambda x: np.isfinite(x) & (x >= 0)),
     "s": ("finite and >= 0", lambda x: np.isfinite(x) & (x >= 0)),
     "s_max": (">= 0", lambda x: x >= 0),
@@ -32,6 +34,16 @@ def check(**values: Any) -> None:
         array = np.atleast_1d(array)
         if (wrong := array[~holds(array)]).size:
             raise ValueError(f"{name} must be {rule}, got {wrong[0]}.")
+
+
+def whole_delay(value: Any) -> int:
+    """Returns a delay as an int; it is the degree of a polynomial, so it cannot be traced."""
+    expected = "delay must be a whole number >= 0 that is known before tracing"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{expected}, got {value!r} of type {type(value).__name__}.")
+    if value < 0:
+        raise ValueError(f"{expected}, got {value}.")
+    return int(value)
 
 
 def inputs(**values: Any) -> list[jax.Array]:

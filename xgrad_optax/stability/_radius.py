@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from xgrad_optax.stability._recurrence import terms_of
+from xgrad_optax.stability._inputs import whole_delay
+from xgrad_optax.stability._polynomial import companion, largest_modulus
+from xgrad_optax.stability._recurrence import parts_of, terms_of
 
 ArrayLike = jax.typing.ArrayLike
 
@@ -17,6 +19,7 @@ def companion_matrix(
     method: str = "sgdm",
     weight_decay: ArrayLike = 0.0,
     coupled: bool = False,
+    delay: int = 0,
 ) -> jax.Array:
     r"""The matrix that takes :math:`(\theta_t, \theta_{t-1})` to :math:`(\theta_{t+1}, \theta_t)`.
 
@@ -30,6 +33,14 @@ def companion_matrix(
     :math:`\gamma \lambda` from T and multiplies D by :math:`1 - \gamma \lambda`; coupled decay
     subtracts :math:`\eta \lambda` from T.
 
+    A delay τ makes the recurrence one of order τ + 2, and the matrix that of
+
+    .. math::
+        P(z) = z^\tau (z - 1 + \gamma\lambda)(z - \mu) + a [(1 + s) z - (1 - \gamma\lambda) s]
+
+    for decoupled decay; coupled decay, which is not late, adds :math:`\eta\lambda z^{\tau + 1}`
+    instead. docs/late-gradients.md derives it.
+
     Args:
       curvature: h, an eigenvalue of the Hessian, of any sign. For Adam with a frozen preconditioner
         P, its eigenvalue in :math:`P^{-1/2} H P^{-1/2}`, and ``method="ema"`` with
@@ -41,12 +52,13 @@ def companion_matrix(
       weight_decay: λ >= 0.
       coupled: whether λθ is added to the gradient before the momentum, as in
         :func:`xgrad_optax.sgdm`, instead of to the update, as in :func:`xgrad_optax.adamw`.
+      delay: τ, how many updates late each gradient is applied; a whole number, not traced.
 
     Returns:
-      An array ``[..., 2, 2]``; the leading axes are those that the arguments broadcast to.
+      An array ``[..., τ+2, τ+2]``; the leading axes are those that the arguments broadcast to.
 
     Raises:
-      TypeError: an argument is not a real number or array.
+      TypeError: an argument is not a real number or array, or ``delay`` not a whole number.
       ValueError: an argument is not finite or outside its range, or ``method`` is unknown.
 
     Examples:
@@ -59,7 +71,10 @@ def companion_matrix(
       Optimization Algorithms via Integral Quadratic Constraints
       <https://arxiv.org/abs/1408.3595>`_, 2016, section 2.
     """
-    terms = terms_of(curvature, learning_rate, s, momentum, method, weight_decay, coupled)
+    setting = (curvature, learning_rate, s, momentum, method, weight_decay, coupled)
+    if delay := whole_delay(delay):
+        return companion(parts_of(*setting).delayed(delay))
+    terms = terms_of(*setting)
     one = jnp.ones_like(terms.trace)
     rows = [[terms.trace, -terms.determinant], [one, jnp.zeros_like(one)]]
     return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
@@ -74,6 +89,7 @@ def spectral_radius(
     method: str = "sgdm",
     weight_decay: ArrayLike = 0.0,
     coupled: bool = False,
+    delay: int = 0,
 ) -> jax.Array:
     r"""The factor by which the distance to the minimum shrinks each step, in the long run.
 
@@ -85,6 +101,9 @@ def spectral_radius(
 
     with T and D of :func:`companion_matrix`. Stable means ρ < 1.
 
+    With a delay it is the largest modulus of an eigenvalue, which XLA computes on CPUs and GPUs
+    (there by LAPACK on the host, or cuSOLVER) but not on TPUs.
+
     Args:
       curvature: h, see :func:`companion_matrix`.
       learning_rate: γ >= 0.
@@ -93,12 +112,13 @@ def spectral_radius(
       method: ``"sgdm"`` or ``"ema"``.
       weight_decay: λ >= 0.
       coupled: whether the decay is part of the gradient.
+      delay: τ, how many updates late each gradient is applied; a whole number, not traced.
 
     Returns:
       ρ, in the shape that the arguments broadcast to.
 
     Raises:
-      TypeError: an argument is not a real number or array.
+      TypeError: an argument is not a real number or array, or ``delay`` not a whole number.
       ValueError: an argument is not finite or outside its range, or ``method`` is unknown.
 
     Examples:
@@ -107,8 +127,14 @@ def spectral_radius(
       0.9487
       >>> spectral_radius(1.0, 0.1, jnp.array([1.0, 2.0, 4.0]), 0.9)  # √(0.9 - 0.1 s)
       Array([0.894..., 0.836..., 0.707...], dtype=float32)
+      >>> late = spectral_radius(1.0, 0.2, jnp.array([0.0, 1.0, 2.0]), 0.9, delay=1)
+      >>> [round(float(radius), 3) for radius in late]  # only prediction makes it stable
+      [1.049, 0.97, 0.894]
     """
-    terms = terms_of(curvature, learning_rate, s, momentum, method, weight_decay, coupled)
+    setting = (curvature, learning_rate, s, momentum, method, weight_decay, coupled)
+    if delay := whole_delay(delay):
+        return largest_modulus(companion(parts_of(*setting).delayed(delay)))
+    terms = terms_of(*setting)
     half = 0.5 * terms.trace
     discriminant = half**2 - terms.determinant
     spiral = discriminant < 0

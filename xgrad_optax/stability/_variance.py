@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from xgrad_optax.stability._inputs import inputs
-from xgrad_optax.stability._recurrence import terms_of
+from xgrad_optax.stability._inputs import inputs, whole_delay
+from xgrad_optax.stability._polynomial import innovations_share
+from xgrad_optax.stability._recurrence import parts_of, terms_of
 
 ArrayLike = jax.typing.ArrayLike
 
@@ -19,6 +20,7 @@ def stationary_variance(
     method: str = "sgdm",
     weight_decay: ArrayLike = 0.0,
     coupled: bool = False,
+    delay: int = 0,
 ) -> jax.Array:
     r"""The variance of θ around the minimum that gradient noise keeps up.
 
@@ -30,7 +32,12 @@ def stationary_variance(
 
     where every gradient has independent noise of variance σ², η is γ for ``"sgdm"`` and
     :math:`(1 - \mu) \gamma` for ``"ema"``, and the second form is that of ``"sgdm"`` without weight
-    decay. It solves the discrete Lyapunov equation :math:`\Sigma = C \Sigma C^T + Q`.
+    decay. It solves the discrete Lyapunov equation :math:`\Sigma = C \Sigma C^T + Q`. With a delay
+    θ is an autoregressive process of order τ + 2, and its variance
+
+    .. math:: \operatorname{Var} \theta = \eta^2 \sigma^2 \prod_{m=1}^{\tau+2} \frac{1}{1 - k_m^2}
+
+    by the reflection coefficients k of its polynomial: no eigenvalues, so it runs everywhere.
 
     Args:
       curvature: h, see :func:`companion_matrix`.
@@ -41,25 +48,33 @@ def stationary_variance(
       method: ``"sgdm"`` or ``"ema"``.
       weight_decay: λ >= 0.
       coupled: whether the decay is part of the gradient.
+      delay: τ, how many updates late each gradient is applied; a whole number, not traced.
 
     Returns:
       Var θ, in the shape that the arguments broadcast to; infinity where the step is not stable.
 
     Raises:
-      TypeError: an argument is not a real number or array.
+      TypeError: an argument is not a real number or array, or ``delay`` not a whole number.
       ValueError: an argument is not finite or outside its range, or ``method`` is unknown.
 
     Examples:
       >>> import jax.numpy as jnp
       >>> stationary_variance(1.0, learning_rate=0.1, s=jnp.array([0.0, 1.0, 4.0]), momentum=0.9)
       Array([0.513..., 0.257..., 0.103...], dtype=float32)
+      >>> stationary_variance(1.0, 0.1, s=jnp.array([0.0, 1.0, 2.0]), momentum=0.9, delay=1)
+      Array([  inf, 0.579..., 0.295...], dtype=float32)
 
     References:
       For SGD: Mandt et al., `Stochastic Gradient Descent as Approximate Bayesian Inference
       <https://arxiv.org/abs/1704.04289>`_, 2017, section 3 (in continuous time).
     """
     (noise_variance,) = inputs(noise_variance=noise_variance)
-    terms = terms_of(curvature, learning_rate, s, momentum, method, weight_decay, coupled)
+    setting = (curvature, learning_rate, s, momentum, method, weight_decay, coupled)
+    terms = terms_of(*setting)
+    if delay := whole_delay(delay):
+        stable, share = innovations_share(parts_of(*setting).delayed(delay), terms.drift)
+        driven = terms.step**2 * noise_variance.astype(share.dtype)
+        return jnp.where(stable, driven / share, jnp.inf)
     margins = (1 - terms.determinant, terms.drift, terms.flip)
     stable = (margins[0] > 0) & (margins[1] > 0) & (margins[2] > 0)
     product = jnp.where(stable, margins[0] * margins[1] * margins[2], 1)
