@@ -26,7 +26,7 @@ from flax import nnx
 from xgrad_optax._batch_stats import averaged_batch_stats
 from xgrad_optax._exchange import consist_of_the_same, straight_through
 from xgrad_optax._points import base_point, predicted_point
-from xgrad_optax._state import unboxed
+from xgrad_optax._trees import unboxed
 from xgrad_optax._typing import OptState, Params, PyTree
 
 ModelT = TypeVar("ModelT", bound=nnx.Module)
