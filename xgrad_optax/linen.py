@@ -13,12 +13,12 @@ from flax import serialization
 from flax.linen.fp8_ops import OVERWRITE_WITH_GRADIENT
 from flax.training import train_state
 
-from xgrad_optax import predictors
 from xgrad_optax._batch_stats import averaged_batch_stats
 from xgrad_optax._forms import WeightPrediction
 from xgrad_optax._hyperparameters import Rule
 from xgrad_optax._points import base_point, predicted_point
 from xgrad_optax._typing import OptState, Params, PyTree
+from xgrad_optax.predictors._zero_gradient import Coverage
 
 Batch = TypeVar("Batch")
 
@@ -155,5 +155,5 @@ def register_serialization(node_type: type) -> None:
     )
 
 
-for _node_type in (Rule, predictors.Coverage):
+for _node_type in (Rule, Coverage):
     register_serialization(_node_type)
