@@ -167,7 +167,14 @@ def drop_in(optimizer: "Optimizer", s: Any = S) -> Loop:
     return Loop(tx, lambda p, state: Point(base_params(p, state), p), optimizer)
 
 
-FORMS = {"explicit": explicit, "drop-in": drop_in}
+def in_place(optimizer: "Optimizer", s: Any = S) -> Loop:
+    """The train step holds θ̂, and the state is the inner optimizer's."""
+    tx = xgrad_optax.in_place(optimizer.predicted(s))
+    return Loop(tx, lambda p, state: Point(base_params(p, state), p), optimizer)
+
+
+FORMS = {"explicit": explicit, "drop-in": drop_in}  # of every optimizer
+ALL_FORMS = {**FORMS, "in-place": in_place}
 
 
 def relaxed(tx: Any) -> optax.GradientTransformationExtraArgs:
@@ -215,7 +222,8 @@ class Optimizer:
     @property
     def forms(self) -> tuple[str, ...]:
         """The columns of the table in which this row has to work."""
-        return tuple(FORMS)
+        has_closed_form = self.predictor is not None and self.predictor.in_place
+        return tuple(ALL_FORMS) if has_closed_form else tuple(FORMS)
 
     def plain(self) -> optax.GradientTransformationExtraArgs:
         with jax.numpy_dtype_promotion("standard"):
@@ -237,10 +245,6 @@ def objective(point, grads):
     return {"obj_fn": loss}
 
 
-def for_linesearch(point, grads):
-    return {"value": loss(point), "grad": grads, "value_fn": loss}
-
-
 def two_examples(grads):
     """A batch of two gradients whose mean is ``grads``, on a new leading axis."""
     return jax.tree.map(lambda g: jnp.stack([g * 0.5, g * 1.5]), grads)
@@ -252,14 +256,7 @@ RATE = 1e-2
 CLIPS = {"complex64": "clips, and complex numbers have no order"}
 ALIASES = {"donation": "its initial state holds the parameters themselves"}
 LOOKS_AT_LEAVES = {"no_leaves": "takes the first leaf, or folds over leaves without a start"}
-LINESEARCH = {
-    "one_compilation": "its initial state is weakly typed, the next one is not",
-    "unknown_extra_args": "passes what it does not know to `value_fn`",
-    "map_params": "its `init` needs arrays",
-    **LOOKS_AT_LEAVES,
-}
 MIXED = frozenset({"mixed_dtypes"})  # scalars that start in the lowest dtype, end in the highest
-EVERY_TREE = frozenset(TREES)
 
 FROM_OPTAX = (
     Optimizer("adabelief", lambda: optax.adabelief(RATE)),
@@ -299,13 +296,6 @@ FROM_OPTAX = (
     Optimizer("rmsprop_momentum", lambda: optax.rmsprop(RATE, momentum=0.9)),
     Optimizer("rprop", lambda: optax.rprop(RATE), limits=CLIPS),
     Optimizer("sgd", lambda: optax.sgd(RATE)),
-    Optimizer(
-        "sgd_backtracking",
-        lambda: optax.chain(optax.sgd(0.1), optax.scale_by_backtracking_linesearch(3)),
-        extra_args=for_linesearch,
-        limits=LINESEARCH,
-        unstable=EVERY_TREE,
-    ),
     Optimizer("sgd_momentum", lambda: optax.sgd(RATE, momentum=0.9)),
     Optimizer("sgd_nesterov", lambda: optax.sgd(RATE, momentum=0.9, nesterov=True)),
     Optimizer("sign_sgd", lambda: optax.sign_sgd(RATE)),

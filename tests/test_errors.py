@@ -200,7 +200,9 @@ def test_overlapping_drop_in_states():
 
 def test_parameters_of_another_structure():
     state = xgrad_optax.adam(0.1).tx.init(PARAMS)
-    with raises(ValueError, "do not have the tree structure that the state at opt_state"):
+    with raises(
+        ValueError, "not the parameters that the state at opt_state was made for: ['b'] is missing"
+    ):
         xgrad_optax.lookahead_params({"w": jnp.ones(3)}, state)
 
 
@@ -227,7 +229,7 @@ def test_drop_in_needs_params():
 
 def test_drop_in_refuses_a_foreign_state():
     tx = xgrad(optax.adam(0.1))
-    with raises(ValueError, "not made by the `init` of this xgrad transform"):
+    with raises(ValueError, "not made by the `init` of this transform"):
         tx.update(PARAMS, optax.adam(0.1).init(PARAMS), PARAMS)
 
 
@@ -238,10 +240,47 @@ def test_explicit_form_with_memory_refuses_a_foreign_state(s):
         tx.update(PARAMS, optax.adam(0.1).init(PARAMS), PARAMS)
 
 
-def test_state_made_with_another_horizon():
-    state = xgrad_optax.adam(0.1, s=1).tx.init(PARAMS)
-    with raises(ValueError, "was made with s = 1.0, but this transform has s = 2.0"):
-        xgrad_optax.adam(0.1, s=2).tx.update(PARAMS, state, PARAMS)
+@pytest.mark.parametrize(
+    ("params", "difference"),
+    [
+        ({"w": jnp.ones(3)}, "['b'] is missing"),
+        ({"w": jnp.ones(3), "b": jnp.zeros(2), "c": jnp.ones(1)}, "['c'] is not in the state"),
+        ({"w": jnp.ones(4), "b": jnp.zeros(2)}, "['w'] has shape (4,), in the state (3,)"),
+        (jnp.ones(3), "(the only leaf) is not in the state"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_told_apart_by_path(params, difference):
+    drop_in = xgrad(optax.sgd(0.1))
+    in_place = xgrad_optax.in_place(xgrad_optax.sgdm(0.1))
+    for tx in (drop_in, in_place):
+        with raises(ValueError, difference):
+            xgrad_optax.base_params(params, tx.init(PARAMS))
+        with raises(ValueError, difference):
+            tx.update(params, tx.init(PARAMS), params)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "kind", "message"),
+    [
+        (optax.adam(0.1), TypeError, "in_place takes what a named optimizer"),
+        (with_weight_prediction(optax.adam(0.1)), ValueError, "LastUpdate needs a memory"),
+        (xgrad_optax.rmsprop(0.1), ValueError, "use xgrad(inner, s, predictor=...)"),
+        (
+            with_weight_prediction(optax.adam(0.1), predictor=predictors.zero_gradient()),
+            ValueError,
+            "ZeroGradient needs a memory or the parameters",
+        ),
+    ],
+)
+def test_in_place_refuses_what_the_moments_do_not_tell(prediction, kind, message):
+    with raises(kind, message):
+        xgrad_optax.in_place(prediction)
+
+
+def test_in_place_needs_params():
+    tx = xgrad_optax.in_place(xgrad_optax.adam(0.1))
+    with raises(ValueError, "tx.update(grads, opt_state, params)"):
+        tx.update(PARAMS, tx.init(PARAMS))
 
 
 def test_state_made_with_another_predictor():

@@ -42,6 +42,15 @@ class Hyperparameters:
         """The same with other values for some names."""
         return Hyperparameters(**{**self._values, **values})
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Hyperparameters):
+            return NotImplemented
+        return self._values.keys() == other._values.keys() and all(
+            bool(np.all(value == other._values[name])) for name, value in self._values.items()
+        )
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  (arrays cannot be hashed)
+
     def __repr__(self) -> str:
         return f"Hyperparameters({', '.join(f'{k}={v!r}' for k, v in self._values.items())})"
 
