@@ -12,6 +12,7 @@ from xgrad_optax.stability._search import lowest
 ArrayLike = jax.typing.ArrayLike
 
 _BISECTIONS = 60  # halves an interval of length ~1 to below the last bit of a float64
+_NOTHING = 1e-6  # steps; where 0 is best, the rounding of eigenvalues leaves less
 
 
 def best_horizon(
@@ -145,5 +146,5 @@ def _search_radius(plain: jax.Array, slope: jax.Array, s_max: jax.Array) -> jax.
     bound = jnp.logaddexp(0, excess - jnp.log(jnp.abs(slope[..., -2]))).min(axis=-1)
     bound = jnp.where(jnp.isfinite(bound), bound, 0)  # without curvature s changes nothing
     high = jnp.minimum(bound, jnp.log1p(s_max))
-    best = lowest(radius, zero, high)
-    return jnp.where(radius(zero) <= radius(best), 0, jnp.expm1(best))
+    best = jnp.expm1(lowest(radius, zero, high))
+    return jnp.where(best < _NOTHING, 0, best)

@@ -1,5 +1,7 @@
 """Horizons that follow from the momentum alone."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -76,6 +78,13 @@ def widest_horizon(momentum: ArrayLike, *, delay: int) -> jax.Array:
     (mu,) = inputs(momentum=momentum)
     if not (delay := whole_delay(delay)):
         return jnp.zeros_like(mu)
+
+    return _highest_point(mu, delay)
+
+
+@functools.partial(jax.jit, static_argnames="delay")  # once per shape, not at each call
+def _highest_point(mu: jax.Array, delay: int) -> jax.Array:
+    """The s of the highest point of the border of stability."""
 
     def border(omega: jax.Array) -> jax.Array:
         rise = jnp.sin((delay + 1) * omega) - mu * jnp.sin(delay * omega)

@@ -1,5 +1,7 @@
 """The largest stable learning rate."""
 
+import functools
+
 import jax
 import jax.core
 import jax.numpy as jnp
@@ -115,6 +117,7 @@ def _delayed_limit(s: jax.Array, mu: jax.Array, delay: int) -> jax.Array:
     return 2 * jnp.sqrt(distances)
 
 
+@functools.partial(jax.jit, static_argnames="delay")  # once per shape, not at each call
 def _first_frequency(s: jax.Array, mu: jax.Array, delay: int) -> jax.Array:
     """The ω in (0, π) at which a pair of roots reaches the unit circle."""
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from xgrad_optax.stability._inputs import check, whole_delay
+from xgrad_optax.stability._inputs import inputs, whole_delay
 from xgrad_optax.stability._polynomial import largest_modulus
 from xgrad_optax.stability._recurrence import Parts, parts_of
 
@@ -64,34 +63,36 @@ def stages_spectral_radius(
       >>> round(float(each), 2), round(float(uniform), 2)  # the stage in time needs damping too
       (1.02, 0.94)
     """
-    check(hessian=hessian)
-    shape = np.shape(hessian)
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise ValueError(f"hessian must be a square matrix [..., n, n], got shape {shape}.")
+    (H,) = inputs(hessian=hessian)
+    if H.ndim < 2 or H.shape[-1] != H.shape[-2]:
+        raise ValueError(f"hessian must be a square matrix [..., n, n], got shape {H.shape}.")
     late = [whole_delay(delay) for delay in delays]
-    if len(late) != shape[-1]:
+    if len(late) != H.shape[-1]:
         raise ValueError(
-            f"delays must have one entry for each of the {shape[-1]} parameters, got {len(late)}."
+            f"delays must have one entry for each of the {H.shape[-1]} parameters, got {len(late)}."
         )
     gamma, mu, decay = (
         jnp.asarray(value)[..., None] for value in (learning_rate, momentum, weight_decay)
     )
     # For a curvature of 1 a parameter has the coefficients that multiply its column of H.
-    unit = parts_of(jnp.ones(shape[-1]), gamma, s, mu, method, decay, coupled)
-    return largest_modulus(_block_companion(jnp.asarray(hessian), unit, late))
+    unit = parts_of(jnp.ones(len(late), H.dtype), gamma, s, mu, method, decay, coupled)
+    return largest_modulus(_block_companion(H, unit, late))
 
 
 def _block_companion(hessian: jax.Array, unit: Parts, delays: Sequence[int]) -> jax.Array:
     """The matrix that takes the parameters of the last max(τ) + 2 steps one step further."""
     size, lags = len(delays), max(delays) + 2
-    # [..., lags, n, n]: how θ_j of so many steps ago enters the next θ_i
-    own = -jnp.moveaxis(unit.at_once[..., 1:], -1, -2)[..., None] * jnp.eye(size)
-    blocks = jnp.pad(own, [*[(0, 0)] * (own.ndim - 3), (0, lags - 2), (0, 0), (0, 0)])
-    for k in (0, 1):
-        columns = hessian * unit.late[..., None, :, k]
-        places = np.eye(lags)[:, np.add(delays, k)]
-        blocks = blocks - columns[..., None, :, :] * places[:, None, :]
-    top = jnp.moveaxis(blocks, -3, -2).reshape(*blocks.shape[:-3], size, lags * size)
+    batch = jnp.broadcast_shapes(hessian.shape[:-2], unit.late.shape[:-2])
+    hessian, at_once, late = (
+        jnp.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (hessian, *unit)
+    )
+    # [..., i, lag, j]: how θ_j of so many steps ago enters the next θ_i
+    blocks = jnp.zeros((*batch, size, lags, size), late.dtype)
+    for j, delay in enumerate(delays):
+        blocks = blocks.at[..., j, :2, j].add(-at_once[..., j, 1:])
+        columns = hessian[..., :, j, None] * late[..., None, j, :]
+        blocks = blocks.at[..., :, delay : delay + 2, j].add(-columns)
+    top = blocks.reshape(*batch, size, lags * size)
     shift = jnp.eye((lags - 1) * size, lags * size, dtype=top.dtype)
-    shift = jnp.broadcast_to(shift, (*top.shape[:-2], *shift.shape))
+    shift = jnp.broadcast_to(shift, (*batch, *shift.shape))
     return jnp.concatenate([top, shift], axis=-2)
