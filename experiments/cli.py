@@ -4,10 +4,13 @@ JAX is imported only once work starts, so help, lists and errors come at once.
 """
 
 import argparse
+import importlib
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from experiments import studies
 from experiments.arguments import (
     BAD_USAGE,
     INTERRUPTED,
@@ -24,15 +27,15 @@ from experiments.arguments import (
     positive,
     seed,
 )
-from experiments.batch_norm.cli import add_batch_norm
 from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
 from experiments.errors import UsageError
 from experiments.evidence.cli import add_evidence, list_evidence
+from experiments.folder import new_folder
 from experiments.optimizers import OPTIMIZERS
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
 from experiments.prediction.cli import add_prediction_error, list_predictors
-from experiments.results import create_run_folder
 from experiments.stability.cli import add_horizon, add_stability
+from experiments.study import Command
 from experiments.tasks import TASKS, load_task
 
 if TYPE_CHECKING:
@@ -66,20 +69,23 @@ def _parser() -> argparse.ArgumentParser:
         description="Experiments with weight prediction and with gradient prediction.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(required=True)
-    _add_compare(commands)
-    add_bench(commands)
-    add_scale(commands)
-    add_page(commands)
-    add_predict_gradients(commands)
-    add_prediction_error(commands)
-    add_batch_norm(commands)
-    add_stability(commands)
-    add_horizon(commands)
-    add_evidence(commands)
-    listing = commands.add_parser("list", help="show everything that has a name")
+    known = parser.add_subparsers(required=True)
+    adders = [(command.place, command.add_to) for command in find_commands()]
+    for _, add in sorted([*adders, *_NOT_YET_STUDIES], key=lambda pair: pair[0]):
+        add(known)
+    listing = known.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser
+
+
+def find_commands() -> list[Command]:
+    """Returns the commands that the ``ask.py`` of the studies define, in the order of help."""
+    asked = (
+        importlib.import_module(f"{studies.__name__}.{study.name}.ask")
+        for study in pkgutil.iter_modules(studies.__path__)
+    )
+    found = [each for ask in asked for each in vars(ask).values() if isinstance(each, Command)]
+    return sorted(found, key=lambda command: (command.place, command.name))
 
 
 def _add_compare(commands: "Commands[Parser]") -> None:
@@ -129,12 +135,15 @@ def _list(arguments: argparse.Namespace) -> int:
     list_predict_gradients()
     list_predictors()
     list_evidence()
+    for command in find_commands():
+        for line in command.listing():
+            print(line)
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     rates = chosen_learning_rates(arguments.learning_rates, arguments.optimizers)
-    folder = create_run_folder(arguments.output, f"compare-{arguments.task}")
+    folder = new_folder(arguments.output, f"compare-{arguments.task}")
     task = load_task(arguments.task)
 
     from experiments.compare import compare
@@ -161,3 +170,16 @@ def _config(
         early_epoch=min(task.early_epoch, epochs),
         target_loss=task.target_loss if arguments.target_loss is None else arguments.target_loss,
     )
+
+
+_NOT_YET_STUDIES = (
+    (10, _add_compare),
+    (20, add_bench),
+    (21, add_scale),
+    (22, add_page),
+    (40, add_predict_gradients),
+    (50, add_prediction_error),
+    (70, add_stability),
+    (80, add_horizon),
+    (90, add_evidence),
+)

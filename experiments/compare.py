@@ -4,13 +4,14 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from experiments.compared import summarize
 from experiments.config import CompareConfig
 from experiments.data import Splits
 from experiments.optimizers import Arm, gradient_rule, make_arms
 from experiments.report import markdown_report, terminal_report
 from experiments.results import CURVES_FILE, RunRecord, make_records
 from experiments.runs import publish, run_all, shortfall
-from experiments.summary import make_measures, summarize
+from experiments.summary import make_measures
 from experiments.tasks import Task
 from experiments.training import Draws, draw, train
 

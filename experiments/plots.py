@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from experiments.compared import group_by_arm
 from experiments.config import CompareConfig
 from experiments.optimizers import PLAIN, horizon_label
 from experiments.results import RunRecord
 from experiments.statistics import mean_interval
-from experiments.summary import group_by_arm
 
 _PANELS_PER_ROW = 3
 _BASELINE_STYLE = {"color": "0.35", "linestyle": "--", "linewidth": 1.4}

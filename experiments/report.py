@@ -1,52 +1,23 @@
 """The report of a comparison: a table on the terminal and ``report.md``."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from experiments.compared import ArmSummary, Cell, Measure, Verdicts, is_better, tally
 from experiments.config import CompareConfig
-from experiments.results import CURVES_FILE, META_FILE, RUNS_FILE
-from experiments.statistics import CONFIDENCE, Interval
-from experiments.summary import ArmSummary, Cell, Measure, Verdicts, is_better, tally
-from experiments.tables import TABLE_STYLE, markdown_table
+from experiments.folder import META_FILE, RUNS_FILE
+from experiments.formats import format_difference, format_interval
+from experiments.page import TABLE_STYLE, markdown_table
+from experiments.results import CURVES_FILE
+from experiments.statistics import CONFIDENCE
 
 _LEGEND = (
     f"mean ± {CONFIDENCE:.0%} interval over seeds; Δ: paired difference to s=0, "
     "* where its interval excludes zero"
 )
-
-
-def format_interval(interval: Interval, signed: bool = False) -> str:
-    """Formats ``mean ± half_width`` to the precision that the half width leaves.
-
-    Args:
-        interval: what to format; without an interval only the mean is shown.
-        signed: whether a positive mean gets its sign.
-
-    Returns:
-        The text, such as ``"0.0213 ± 0.0012"`` or ``"(2.4 ± 0.3)e-5"``.
-    """
-    mean, half_width = interval
-    sign = "+" if signed else ""
-    if not interval.is_defined:
-        return f"{mean:{sign}.4g}"
-    size = max(abs(mean), half_width)
-    exponent = math.floor(math.log10(size)) if size > 0 else 0
-    digits = _decimals(half_width) if half_width > 0 else 2 - exponent
-    if -4 <= exponent < 6:
-        places = max(digits, 0)
-        return f"{mean:{sign}.{places}f} ± {half_width:.{places}f}"
-    scale, places = 10.0**exponent, max(digits + exponent, 0)
-    return f"({mean / scale:{sign}.{places}f} ± {half_width / scale:.{places}f})e{exponent}"
-
-
-def _decimals(half_width: float) -> int:
-    """Returns how many decimals are worth showing: one digit of the half width, two below 3.5."""
-    exponent = math.floor(math.log10(half_width))
-    return (1 if half_width < 3.5 * 10.0**exponent else 0) - exponent
 
 
 def format_value(cell: Cell, measure: Measure) -> str:
@@ -55,11 +26,6 @@ def format_value(cell: Cell, measure: Measure) -> str:
     if cell.present < cell.seeds:
         parts.append(f"({measure.shortfall(cell.present, cell.seeds)})")
     return " ".join(parts)
-
-
-def format_difference(difference: Interval) -> str:
-    """Formats a paired difference, with a star where its interval excludes zero."""
-    return format_interval(difference, signed=True) + ("*" if difference.excludes_zero else "")
 
 
 def terminal_report(

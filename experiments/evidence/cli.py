@@ -22,7 +22,7 @@ from experiments.errors import UsageError
 from experiments.evidence.methods import OPTIMIZERS, read_arm
 from experiments.evidence.rows import REGISTERED, choose_rows, read_rows
 from experiments.evidence.tasks import PRESETS, TASKS
-from experiments.results import check_writable
+from experiments.folder import check_writable
 
 if TYPE_CHECKING:
     from experiments.evidence.records import Result

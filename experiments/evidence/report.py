@@ -22,9 +22,9 @@ from experiments.evidence.methods import NESTEROV, PLAIN
 from experiments.evidence.records import Result, read_results
 from experiments.evidence.rows import Row
 from experiments.evidence.tasks import load_task
-from experiments.report import format_interval
+from experiments.formats import format_interval
+from experiments.page import markdown_table, print_plain
 from experiments.statistics import Interval
-from experiments.tables import markdown_table, print_plain
 
 REPORT_FILE, LATEX_FILE = "README.md", "tables.tex"
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]

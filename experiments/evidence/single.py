@@ -12,9 +12,9 @@ from experiments.evidence.records import Point, Result, append_result, read_resu
 from experiments.evidence.spec import RunSpec
 from experiments.evidence.tasks import load_task
 from experiments.evidence.training import Keeping, Trainer
+from experiments.folder import check_writable
+from experiments.page import print_plain, report_console
 from experiments.progress import bar_columns
-from experiments.results import check_writable
-from experiments.tables import print_plain, report_console
 
 RESULTS_FILE = "results.jsonl"
 

@@ -16,8 +16,8 @@ from experiments.evidence.records import FAILED, Result, append_result, read_res
 from experiments.evidence.rows import Row
 from experiments.evidence.spec import RunSpec
 from experiments.evidence.task import Protocol
+from experiments.page import print_plain
 from experiments.progress import bar_columns
-from experiments.tables import print_plain
 
 Runner = Callable[[Sequence[RunSpec]], Sequence[Result]]
 """Trains runs that differ in nothing but their seeds."""

@@ -16,9 +16,9 @@ from experiments.arguments import (
     one_of,
     seed,
 )
+from experiments.folder import new_folder
 from experiments.optimizers import OPTIMIZERS
 from experiments.prediction.config import PREDICTORS, PredictionErrorConfig
-from experiments.results import create_run_folder
 from experiments.tasks import TASKS, load_task
 
 _DEFAULT_EPOCHS = 10
@@ -81,7 +81,7 @@ def list_predictors() -> None:
 
 def _prediction_error(arguments: argparse.Namespace) -> int:
     rates = chosen_learning_rates(arguments.learning_rates, arguments.optimizers)
-    folder = create_run_folder(arguments.output, f"prediction-error-{arguments.task}")
+    folder = new_folder(arguments.output, f"prediction-error-{arguments.task}")
     task = load_task(arguments.task)
     optimizers = dict.fromkeys(arguments.optimizers)
     config = PredictionErrorConfig(

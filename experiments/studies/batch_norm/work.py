@@ -1,61 +1,34 @@
 """Trains a network with BatchNorm and evaluates each epoch with both kinds of statistics."""
 
 import functools
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.batch_norm.config import (
-    OPTIMIZERS,
-    BatchNormArm,
-    BatchNormConfig,
-    BatchNormRecord,
-)
-from experiments.batch_norm.report import markdown_report, terminal_report
+from experiments import optimizers
 from experiments.data import Splits, epoch_batches, take
+from experiments.folder import number
 from experiments.models import BatchNormNet
-from experiments.optimizers import Arm, gradient_rule, horizon_label
-from experiments.runs import publish, run_all, shortfall
+from experiments.optimizers import gradient_rule, horizon_label
+from experiments.progress import Progress
+from experiments.studies.batch_norm.ask import RATES, Arm, Config, Record
 from experiments.tasks import load_task
 from xgrad_optax.linen import recalibrate_batch_stats
 
 _CHANNELS = (16, 32)
 
 
-def compare_batch_stats(config: BatchNormConfig, folder: Path) -> bool:
-    """Runs the comparison and writes its report.
-
-    Args:
-        config: what to compare; its names and numbers are valid.
-        folder: where the results go; exists and holds no results.
-
-    Returns:
-        Whether all arms finished; False after Ctrl-C, when the report covers those that did.
-    """
-    splits = functools.cache(load_task("digits").load)
-    records, meta = run_all(
-        config.arms(),
-        lambda arm: [_train(arm, config, splits(), seed) for seed in config.seeds],
-        name=str,
-        noun="arms",
-        folder=folder,
-        configuration=config,
-    )
-    publish(
-        folder,
-        markdown_report(records, config, meta),
-        terminal_report(records) if records else None,
-        filter(None, [shortfall("arms", meta)]),
-    )
-    return meta["status"] == "complete"
+def prepare(config: Config, progress: Progress) -> Callable[[Arm], list[Record]]:
+    """Loads the digits; returns what trains an arm at every seed."""
+    del progress  # an arm takes seconds
+    splits = load_task("digits").load()
+    return lambda arm: [_train(arm, config, splits, seed) for seed in config.seeds]
 
 
-def _train(
-    arm: BatchNormArm, config: BatchNormConfig, splits: Splits, seed: int
-) -> BatchNormRecord:
+def _train(arm: Arm, config: Config, splits: Splits, seed: int) -> Record:
     init_key, order_key = jax.random.split(jax.random.key(seed))
     examples = len(splits.train.labels)
     variables = _model(arm.momentum).init(init_key, _images(splits.test), train=False)
@@ -75,9 +48,9 @@ def _train(
             )
         )
     running_loss, running_accuracy, recalibrated_loss, recalibrated_accuracy = (
-        [float(str(value)) for value in values] for values in zip(*evaluations, strict=True)
+        list(map(number, values)) for values in zip(*evaluations, strict=True)
     )
-    return BatchNormRecord(
+    return Record(
         optimizer=arm.optimizer,
         s=arm.s,
         momentum=arm.momentum,
@@ -90,9 +63,9 @@ def _train(
 
 
 @functools.cache
-def _rule(arm: BatchNormArm) -> Any:
-    rate = OPTIMIZERS[arm.optimizer]
-    return gradient_rule(Arm(arm.optimizer, horizon_label(arm.s), arm.s, rate))
+def _rule(arm: Arm) -> Any:
+    rate, label = RATES[arm.optimizer], horizon_label(arm.s)
+    return gradient_rule(optimizers.Arm(arm.optimizer, label, arm.s, rate))
 
 
 def _model(momentum: float) -> BatchNormNet:
@@ -104,7 +77,7 @@ def _images(examples: Any) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _epoch(arm: BatchNormArm, carry: Any, examples: Any, batches: jax.Array) -> Any:
+def _epoch(arm: Arm, carry: Any, examples: Any, batches: jax.Array) -> Any:
     """One pass over the training set; gradients, and so statistics, are taken at θ̂."""
     rule = _rule(arm)
 
