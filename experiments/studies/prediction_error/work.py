@@ -1,15 +1,17 @@
 """Training with a measurement beside it, one seed after the other."""
 
-import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.data import Splits
-from experiments.prediction.config import PredictionArm, PredictionErrorConfig, PredictionRecord
-from experiments.tasks import Task
-from experiments.training import Draws, make_step
+from experiments.folder import number
+from experiments.progress import Progress
+from experiments.studies.prediction_error.ask import Arm, Config, Record
+from experiments.tasks import Task, load_task
+from experiments.training import Draws, draw, make_step
 from xgrad_optax.diagnostics import prediction_error
 
 
@@ -29,21 +31,18 @@ class Measured(NamedTuple):
     validation_metric: Any
 
 
-def measure(
-    task: Task, config: PredictionErrorConfig, arm: PredictionArm, splits: Splits, draws: Draws
-) -> list[PredictionRecord]:
-    """Trains one arm at every seed and measures its predictions all along.
+def prepare(config: Config, progress: Progress) -> Callable[[Arm], list[Record]]:
+    """Loads the task; returns what measures an arm at every seed."""
+    del progress  # all seeds of an arm are one call
+    task = load_task(config.task)
+    splits = task.load()
+    # Initial parameters and batches of all seeds, the same for every arm.
+    draws = draw(task, splits, config.seeds, config.epochs, config.batch_size)
+    return lambda arm: measure(task, config, arm, splits, draws)
 
-    Args:
-        task: the problem.
-        config: what is measured.
-        arm: the optimizer and its predictor.
-        splits: the task's data.
-        draws: initial parameters and batches of all seeds, the same for every arm.
 
-    Returns:
-        One record for each seed.
-    """
+def measure(task: Task, config: Config, arm: Arm, splits: Splits, draws: Draws) -> list[Record]:
+    """Trains one arm at every seed and measures its predictions all along."""
     rule, errors = arm.gradient_rule(), prediction_error(config.horizons)
 
     def train_seed(splits: Splits, draws: Draws) -> Measured:
@@ -79,10 +78,8 @@ def measure(
     ]
 
 
-def _record(
-    config: PredictionErrorConfig, arm: PredictionArm, seed: int, measured: Measured
-) -> PredictionRecord:
-    return PredictionRecord(
+def _record(config: Config, arm: Arm, seed: int, measured: Measured) -> Record:
+    return Record(
         task=config.task,
         optimizer=arm.optimizer,
         predictor=arm.predictor,
@@ -90,13 +87,8 @@ def _record(
         learning_rate=arm.learning_rate,
         seed=seed,
         horizons=list(config.horizons),
-        relative_error=[list(map(_number, row)) for row in measured.relative_error],
-        cosine=[list(map(_number, row)) for row in measured.cosine],
-        validation_loss=_number(measured.validation_loss),
-        validation_metric=_number(measured.validation_metric),
+        relative_error=[list(map(number, row)) for row in measured.relative_error],
+        cosine=[list(map(number, row)) for row in measured.cosine],
+        validation_loss=number(measured.validation_loss),
+        validation_metric=number(measured.validation_metric),
     )
-
-
-def _number(value: Any) -> float | None:
-    # By way of text: the shortest digits that give the float32 back, not its 17 float64 digits.
-    return float(str(value)) if math.isfinite(value) else None

@@ -1,9 +1,25 @@
 """What is measured: which predictors of which optimizers, and what one measurement leaves."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+from experiments.kinds import chosen_learning_rates, count, horizon, learning_rate_origin
 from experiments.optimizers import OPTIMIZERS, GradientRule, Recipe, horizon_label
+from experiments.options import (
+    choice,
+    derived,
+    learning_rates,
+    listed,
+    many,
+    names,
+    one,
+    output,
+    seeds,
+)
+from experiments.study import Study
+from experiments.tasks import TASKS, load_task
 
 CLOSED_FORM = "closed-form"
 
@@ -21,36 +37,54 @@ _WITHOUT_CLOSED_FORM = ("rmsprop",)  # without momentum its named optimizer repe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictionErrorConfig:
-    """The configuration of ``python -m experiments prediction-error``.
+class Config:
+    """The configuration of ``python -m experiments prediction-error``."""
 
-    Attributes:
-        task: name of the task.
-        learning_rates: the optimizers in the order of the report, and the rate of each.
-        learning_rate_origin: how the rates were chosen.
-        predictors: names of the predictors.
-        trained_with: the s that training itself uses; 0 is the plain optimizer's trajectory, the
-            same for all predictors.
-        horizons: how many steps ahead predictions are judged.
-        seeds: the seeds, the same for every arm.
-        epochs: passes over the training set.
-        batch_size: examples per step.
-    """
+    task: str = choice("task", TASKS, "digits")
+    optimizers: tuple[str, ...] = names("optimizer", OPTIMIZERS, recorded=False)
+    predictors: tuple[str, ...] = names("predictor", PREDICTORS)
+    trained_with: tuple[float, ...] = many(
+        horizon,
+        (0.0,),
+        "S",
+        "the s that training itself uses; 0, the default, is the plain optimizer, so that all "
+        "predictors are judged on the same steps",
+        shown="",
+    )
+    horizons: tuple[int, ...] = many(
+        count,
+        tuple(range(1, 11)),
+        "N",
+        "how many steps ahead predictions are judged",
+        shown="1 to 10",
+        ordered=True,
+        option="ahead",
+    )
+    seeds: tuple[int, ...] = seeds(4)
+    epochs: int = one(count, 10, "N")
+    learning_rates: Mapping[str, float] = learning_rates()
+    learning_rate_origin: str = derived("how the rates were chosen")
+    batch_size: int = derived("examples per step")
+    output: Path | None = output()
 
-    task: str
-    learning_rates: Mapping[str, float]
-    learning_rate_origin: str
-    predictors: tuple[str, ...]
-    trained_with: tuple[float, ...]
-    horizons: tuple[int, ...]
-    seeds: tuple[int, ...]
-    epochs: int
-    batch_size: int
+    def completed(self) -> "Config":
+        """Returns the configuration with what the task decides."""
+        asked: Any = self.learning_rates  # texts until now
+        rates = chosen_learning_rates(asked, self.optimizers)
+        task = load_task(self.task)
+        return dataclasses.replace(
+            self,
+            learning_rates={
+                name: rates.get(name, task.learning_rates[name]) for name in self.optimizers
+            },
+            learning_rate_origin=learning_rate_origin(rates, task.learning_rate_origin),
+            batch_size=task.batch_size,
+        )
 
-    def arms(self) -> list["PredictionArm"]:
+    def items(self) -> list["Arm"]:
         """All combinations that exist."""
         return [
-            PredictionArm(optimizer, predictor, s, rate)
+            Arm(optimizer, predictor, s, rate)
             for optimizer, rate in self.learning_rates.items()
             for predictor in self.predictors
             for s in self.trained_with
@@ -59,7 +93,7 @@ class PredictionErrorConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictionArm:
+class Arm:
     """One predictor on the trajectory of one optimizer.
 
     Attributes:
@@ -90,7 +124,7 @@ class PredictionArm:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictionRecord:
+class Record:
     """One arm at one seed: one line of ``runs.jsonl``. None stands for a non-finite number.
 
     Attributes:
@@ -118,3 +152,23 @@ class PredictionRecord:
     cosine: list[list[float | None]]
     validation_loss: float | None
     validation_metric: float | None
+
+
+def _names() -> Iterator[str]:
+    yield from listed("predictors", PREDICTORS, width=14)
+
+
+STUDY = Study(
+    name="prediction-error",
+    summary="measure how good predictions are during training, by predictor and steps ahead",
+    about=(
+        "Trains each optimizer with each predictor and measures, at every step, how far each "
+        "prediction 1 to 10 steps ahead is from what training then reaches. Writes report.md, "
+        "errors.png, runs.jsonl and meta.json to a new folder. Ctrl-C keeps the arms that have "
+        "finished."
+    ),
+    config=Config,
+    folder="prediction-error-{task}",
+    place=50,
+    listing=_names,
+)
