@@ -33,7 +33,6 @@ from experiments.evidence.cli import add_evidence, list_evidence
 from experiments.folder import new_folder
 from experiments.optimizers import OPTIMIZERS
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
-from experiments.stability.cli import add_horizon, add_stability
 from experiments.study import Command
 from experiments.tasks import TASKS, load_task
 
@@ -182,7 +181,5 @@ _NOT_YET_STUDIES = (
     (21, add_scale, None),
     (22, add_page, None),
     (40, add_predict_gradients, list_predict_gradients),
-    (70, add_stability, None),
-    (80, add_horizon, None),
     (90, add_evidence, list_evidence),
 )
