@@ -24,20 +24,21 @@ from experiments.arguments import (
     positive,
     seed,
 )
+from experiments.arms import OF_PAPERS, OPTIMIZERS
 from experiments.batch_norm.cli import add_batch_norm
 from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
 from experiments.errors import UsageError
-from experiments.evidence.cli import add_evidence, list_evidence
-from experiments.optimizers import OPTIMIZERS
+from experiments.evidence.cli import add_evidence
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
 from experiments.prediction.cli import add_prediction_error, list_predictors
 from experiments.results import create_run_folder
 from experiments.stability.cli import add_horizon, add_stability
 from experiments.tasks import TASKS, load_task
+from experiments.tasks.constant import training_of
 
 if TYPE_CHECKING:
     from experiments.config import CompareConfig
-    from experiments.tasks import Task
+    from experiments.tasks.constant import Training
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +98,7 @@ def _add_compare(commands: "Commands[Parser]") -> None:
     parser.set_defaults(command=_compare)
     add = parser.add_argument
     add("--task", type=one_of("task", TASKS), default="digits", help="default: digits")
-    add_names(parser, "optimizer", OPTIMIZERS)
+    add_names(parser, "optimizer", OPTIMIZERS, OF_PAPERS)
     add(
         "--horizons",
         type=horizon,
@@ -119,45 +120,48 @@ def _add_compare(commands: "Commands[Parser]") -> None:
 def _list(arguments: argparse.Namespace) -> int:
     del arguments
     print("tasks:")
-    for name, summary in TASKS.items():
-        print(f"  {name:<14} {summary}")
+    for name, row in TASKS.items():
+        print(f"  {name:<18} {row.summary}")
     print("optimizers:")
-    for name, family in OPTIMIZERS.items():
-        beside = f"; baseline: {', '.join(family.baselines)}" if family.baselines else ""
-        print(f"  {name:<14} {family.summary}{beside}")
+    for name, optimizer in OPTIMIZERS.items():
+        beside = f"; baseline: {optimizer.baseline}" if optimizer.baseline else ""
+        print(f"  {name:<14} {optimizer.summary}{beside}")
     list_bench()
     list_predict_gradients()
     list_predictors()
-    list_evidence()
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     rates = chosen_learning_rates(arguments.learning_rates, arguments.optimizers)
     folder = create_run_folder(arguments.output, f"compare-{arguments.task}")
-    task = load_task(arguments.task)
+    task, training = load_task(arguments.task), training_of(arguments.task)
 
     from experiments.compare import compare
 
-    return 0 if compare(task, _config(arguments, rates, task), folder) else INTERRUPTED
+    config = _config(arguments, rates, training)
+    return 0 if compare(task, training, config, folder) else INTERRUPTED
 
 
 def _config(
-    arguments: argparse.Namespace, rates: Mapping[str, float], task: "Task"
+    arguments: argparse.Namespace, rates: Mapping[str, float], training: "Training"
 ) -> "CompareConfig":
     from experiments.config import CompareConfig
 
-    optimizers = dict.fromkeys(arguments.optimizers)
-    epochs = arguments.epochs or task.epochs
+    optimizers = tuple(dict.fromkeys(arguments.optimizers))
+    usual, protocol = training.learning_rates, training.protocol
+    epochs = arguments.epochs or protocol.epochs
     return CompareConfig(
-        task=task.name,
-        learning_rates={name: rates.get(name, task.learning_rates[name]) for name in optimizers},
-        learning_rate_origin=learning_rate_origin(rates, task.learning_rate_origin),
+        task=arguments.task,
+        learning_rates={name: rates.get(name, usual[name]) for name in optimizers},
+        learning_rate_origin=learning_rate_origin(rates, training.origin_of(optimizers)),
         horizons=tuple(dict.fromkeys(arguments.horizons)),
         baselines=arguments.baselines,
         seeds=tuple(range(arguments.first_seed, arguments.first_seed + arguments.seeds)),
         epochs=epochs,
-        batch_size=task.batch_size,
-        early_epoch=min(task.early_epoch, epochs),
-        target_loss=task.target_loss if arguments.target_loss is None else arguments.target_loss,
+        batch_size=protocol.batch_size,
+        early_epoch=min(training.early_epoch, epochs),
+        target_loss=training.target_loss
+        if arguments.target_loss is None
+        else arguments.target_loss,
     )

@@ -4,22 +4,24 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from experiments.config import CompareConfig
-from experiments.data import Splits
-from experiments.optimizers import Arm, gradient_rule, make_arms
+from experiments.config import Arm, CompareConfig, make_arms
 from experiments.report import markdown_report, terminal_report
 from experiments.results import CURVES_FILE, RunRecord, make_records
 from experiments.runs import publish, run_all, shortfall
 from experiments.summary import make_measures, summarize
-from experiments.tasks import Task
-from experiments.training import Draws, draw, train
+from experiments.task import Data, Task
+from experiments.tasks.constant import Training
+from experiments.training.batches import steps_per_epoch
+from experiments.training.scan import Draws, draw, train
+from experiments.training.schedules import method_of
 
 
-def compare(task: Task, config: CompareConfig, folder: Path) -> bool:
+def compare(task: Task, training: Training, config: CompareConfig, folder: Path) -> bool:
     """Runs a comparison and writes its report.
 
     Args:
         task: the problem.
+        training: how it is trained, but for what the configuration says.
         config: what to compare; its names and numbers are valid.
         folder: where the results go; exists and holds no results.
 
@@ -27,15 +29,19 @@ def compare(task: Task, config: CompareConfig, folder: Path) -> bool:
         Whether all arms finished; False after Ctrl-C, when the report covers those that did.
     """
     arms = make_arms(config.learning_rates, config.horizons, config.baselines)
+    protocol = training.protocol
 
     @functools.cache  # once, and not before the run is on record
-    def data() -> tuple[Splits, Draws]:
-        splits = task.load()
-        return splits, draw(task, splits, config.seeds, config.epochs, config.batch_size)
+    def data() -> tuple[Data, Draws]:
+        data = task.load(None)
+        return data, draw(task, data, config.seeds, config.epochs, config.batch_size)
 
     def train_arm(arm: Arm) -> list[RunRecord]:
-        splits, draws = data()
-        return make_records(config, arm, train(task, splits, gradient_rule(arm), draws))
+        loaded, draws = data()
+        steps = config.epochs * steps_per_epoch(loaded, config.batch_size)
+        method = method_of(protocol, arm.optimizer, arm.form, arm.learning_rate, steps)
+        history = train(task, loaded, method, draws, protocol.measure_batch_size)
+        return make_records(config, arm, history)
 
     records, meta = run_all(
         arms,

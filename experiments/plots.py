@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from experiments.config import CompareConfig
-from experiments.optimizers import PLAIN, horizon_label
+from experiments.arms import horizon_label
+from experiments.config import PLAIN, CompareConfig
 from experiments.results import RunRecord
 from experiments.statistics import mean_interval
 from experiments.summary import group_by_arm

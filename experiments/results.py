@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from _typeshed import DataclassInstance
 
-    from experiments.config import CompareConfig
-    from experiments.optimizers import Arm
-    from experiments.training import History
+    from experiments.config import Arm, CompareConfig
+    from experiments.training.scan import History
 
 RUNS_FILE = "runs.jsonl"
 META_FILE = "meta.json"
@@ -116,7 +115,9 @@ def _curve(values: "np.ndarray") -> Curve:
     return [float(str(value)) if math.isfinite(value) else None for value in values]
 
 
-def _first_at_most(curve: Curve, target: float) -> int | None:
+def _first_at_most(curve: Curve, target: float | None) -> int | None:
+    if target is None:
+        return None
     reached = (epoch for epoch, loss in enumerate(curve) if loss is not None and loss <= target)
     return next(reached, None)
 

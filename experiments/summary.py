@@ -3,11 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from experiments.config import CompareConfig
-from experiments.optimizers import PLAIN
+from experiments.config import PLAIN, CompareConfig
 from experiments.results import RunRecord
 from experiments.statistics import Interval, mean_interval, paired_difference
-from experiments.tasks import Task
+from experiments.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,19 +81,18 @@ def make_measures(task: Task, config: CompareConfig) -> tuple[Measure, ...]:
     early = Measure(
         f"train loss, epoch {config.early_epoch}", lambda run: run.early_loss, _diverged
     )
+    reached = Measure(
+        f"epochs to loss {config.target_loss or 0:g}", lambda run: run.epochs_to_target, _reached
+    )
     return (
         *([early] if config.early_epoch < config.epochs else []),
         Measure(f"train loss, epoch {config.epochs}", lambda run: run.final_loss, _diverged),
+        *([reached] if config.target_loss else []),
         Measure(
-            f"epochs to loss {config.target_loss:g}",
-            lambda run: run.epochs_to_target,
-            _reached,
-        ),
-        Measure(
-            f"test {task.metric_name}",
+            f"test {task.metric.label}",
             lambda run: run.final_test_metric,
             _diverged,
-            higher_is_better=task.metric_higher_is_better,
+            higher_is_better=task.metric.higher_is_better,
         ),
     )
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.optimizers import horizon_label
+from experiments.arms import horizon_label
 
 OPTIMIZERS = {"sgdm": 0.1, "adam": 3e-3}  # learning rates, customary and not tuned
 

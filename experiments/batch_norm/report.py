@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
+from experiments.arms import horizon_label
 from experiments.batch_norm.config import OPTIMIZERS, BatchNormConfig, BatchNormRecord
-from experiments.optimizers import horizon_label
 from experiments.provenance import describe_origin
 from experiments.report import format_difference, format_interval
 from experiments.results import META_FILE, RUNS_FILE

@@ -24,10 +24,9 @@ from experiments.bench.config import (
     ScaleConfig,
     with_plain,
 )
-from experiments.bench.variants import PREDICTED, VARIANTS
+from experiments.bench.variants import OPTIMIZERS, PREDICTED, VARIANTS
 from experiments.bench.workloads import WORKLOADS
 from experiments.errors import UsageError
-from experiments.optimizers import OPTIMIZERS
 from experiments.results import create_run_folder
 
 _MOST_DEVICES = 64

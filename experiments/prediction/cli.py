@@ -16,10 +16,11 @@ from experiments.arguments import (
     one_of,
     seed,
 )
-from experiments.optimizers import OPTIMIZERS
+from experiments.arms import OF_PAPERS, OPTIMIZERS
 from experiments.prediction.config import PREDICTORS, PredictionErrorConfig
 from experiments.results import create_run_folder
 from experiments.tasks import TASKS, load_task
+from experiments.tasks.constant import training_of
 
 _DEFAULT_EPOCHS = 10
 
@@ -40,7 +41,7 @@ def add_prediction_error(commands: "Commands[Parser]") -> None:
     parser.set_defaults(command=_prediction_error)
     add = parser.add_argument
     add("--task", type=one_of("task", TASKS), default="digits", help="default: digits")
-    add_names(parser, "optimizer", OPTIMIZERS)
+    add_names(parser, "optimizer", OPTIMIZERS, OF_PAPERS)
     add_names(parser, "predictor", PREDICTORS)
     add(
         "--trained-with",
@@ -82,18 +83,19 @@ def list_predictors() -> None:
 def _prediction_error(arguments: argparse.Namespace) -> int:
     rates = chosen_learning_rates(arguments.learning_rates, arguments.optimizers)
     folder = create_run_folder(arguments.output, f"prediction-error-{arguments.task}")
-    task = load_task(arguments.task)
-    optimizers = dict.fromkeys(arguments.optimizers)
+    task, training = load_task(arguments.task), training_of(arguments.task)
+    optimizers = tuple(dict.fromkeys(arguments.optimizers))
+    usual = training.learning_rates
     config = PredictionErrorConfig(
         task=task.name,
-        learning_rates={name: rates.get(name, task.learning_rates[name]) for name in optimizers},
-        learning_rate_origin=learning_rate_origin(rates, task.learning_rate_origin),
+        learning_rates={name: rates.get(name, usual[name]) for name in optimizers},
+        learning_rate_origin=learning_rate_origin(rates, training.origin_of(optimizers)),
         predictors=tuple(dict.fromkeys(arguments.predictors)),
         trained_with=tuple(dict.fromkeys(arguments.trained_with)),
         horizons=tuple(sorted(set(arguments.ahead))),
         seeds=tuple(range(arguments.first_seed, arguments.first_seed + arguments.seeds)),
         epochs=arguments.epochs,
-        batch_size=task.batch_size,
+        batch_size=training.protocol.batch_size,
     )
 
     from experiments.prediction.run import measure_prediction_errors

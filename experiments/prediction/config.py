@@ -3,19 +3,13 @@
 import dataclasses
 from collections.abc import Mapping
 
-from experiments.optimizers import OPTIMIZERS, GradientRule, Recipe, horizon_label
-
-CLOSED_FORM = "closed-form"
+from experiments.arms import CLOSED_FORM, Method, horizon_label, make_method
 
 # Name -> what it says, for `python -m experiments list`.
 PREDICTORS: Mapping[str, str] = {
     CLOSED_FORM: "the optimizer's own closed form, read off its moments",
     "last-update": "repeats the last update",
     "zero-gradient": "asks the optimizer what it would do without further gradients",
-}
-_CONSTRUCTORS = {
-    "last-update": Recipe("xgrad_optax.predictors:last_update"),
-    "zero-gradient": Recipe("xgrad_optax.predictors:zero_gradient"),
 }
 _WITHOUT_CLOSED_FORM = ("rmsprop",)  # without momentum its named optimizer repeats the last update
 
@@ -77,16 +71,10 @@ class PredictionArm:
     def __str__(self) -> str:
         return f"{self.optimizer} {self.predictor} {horizon_label(self.s)}"
 
-    def gradient_rule(self) -> GradientRule:
+    def method(self) -> Method:
         """Builds the optimizer with its predictor; also with s = 0, where it predicts unheard."""
-        from xgrad_optax import with_weight_prediction
-
-        family = OPTIMIZERS[self.optimizer]
-        if self.predictor == CLOSED_FORM:
-            return GradientRule(*family.predicted.build(self.learning_rate, s=self.s))
-        predictor = _CONSTRUCTORS[self.predictor].build()
-        plain = family.plain.build(self.learning_rate)
-        return GradientRule(*with_weight_prediction(plain, self.s, predictor=predictor))
+        arm = f"{horizon_label(self.s)}/{self.predictor}"
+        return make_method(self.optimizer, arm, self.learning_rate)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

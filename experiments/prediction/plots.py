@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from experiments.optimizers import horizon_label
+from experiments.arms import horizon_label
 from experiments.prediction.config import PredictionErrorConfig, PredictionRecord
 from experiments.prediction.report import NO_PREDICTION, by_arm, over_epochs
 from experiments.statistics import mean_interval

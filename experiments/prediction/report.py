@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from experiments.optimizers import horizon_label
+from experiments.arms import horizon_label
 from experiments.prediction.config import PredictionErrorConfig, PredictionRecord
 from experiments.provenance import describe_origin
 from experiments.report import format_interval

@@ -3,13 +3,12 @@
 import functools
 from pathlib import Path
 
-from experiments.data import Splits
 from experiments.prediction.config import PredictionArm, PredictionErrorConfig, PredictionRecord
 from experiments.prediction.measure import measure
 from experiments.prediction.report import ERRORS_FILE, markdown_report, terminal_report
 from experiments.runs import publish, run_all, shortfall
-from experiments.tasks import Task
-from experiments.training import Draws, draw
+from experiments.task import Data, Task
+from experiments.training.scan import Draws, draw
 
 
 def measure_prediction_errors(task: Task, config: PredictionErrorConfig, folder: Path) -> bool:
@@ -25,9 +24,9 @@ def measure_prediction_errors(task: Task, config: PredictionErrorConfig, folder:
     """
 
     @functools.cache  # once, and not before the run is on record
-    def data() -> tuple[Splits, Draws]:
-        splits = task.load()
-        return splits, draw(task, splits, config.seeds, config.epochs, config.batch_size)
+    def data() -> tuple[Data, Draws]:
+        data = task.load(None)
+        return data, draw(task, data, config.seeds, config.epochs, config.batch_size)
 
     def measure_arm(arm: PredictionArm) -> list[PredictionRecord]:
         return measure(task, config, arm, *data())

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from experiments.models import MLP
+from experiments.models.mlp import MLP
 
 _SIDE = 5
 
@@ -40,7 +40,7 @@ class PatchConv(nn.Module):
 
 
 class PatchLeNet(nn.Module):
-    """The network and the parameters of ``experiments.models.LeNet``.
+    """The network and the parameters of ``experiments.models.lenet.LeNet``.
 
     Attributes:
         outputs: number of logits.

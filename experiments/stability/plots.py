@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from experiments.optimizers import horizon_label
+from experiments.arms import horizon_label
 from experiments.stability.config import StabilityConfig
 from experiments.stability.run import StabilityRecord
 from xgrad_optax.stability import (

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from experiments.optimizers import horizon_label
+from experiments.arms import horizon_label
 from experiments.provenance import describe_origin
 from experiments.results import META_FILE, RUNS_FILE
 from experiments.runs import shortfall

@@ -5,7 +5,7 @@ import functools
 import math
 from pathlib import Path
 
-from experiments.optimizers import horizon_label
+from experiments.arms import horizon_label
 from experiments.runs import publish, run_all
 from experiments.stability.config import BATCH_FACTORS, LOCAL_FACTORS, StabilityConfig
 from experiments.stability.measure import Measurements, Point, crossing

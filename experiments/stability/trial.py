@@ -13,8 +13,7 @@ import optax
 from rich.table import Table
 
 import xgrad_optax
-from experiments.data import epoch_batches, number_of_examples, take
-from experiments.optimizers import horizon_label
+from experiments.arms import horizon_label
 from experiments.provenance import describe_origin
 from experiments.results import META_FILE, RUNS_FILE
 from experiments.runs import publish, run_all, shortfall
@@ -23,6 +22,7 @@ from experiments.stability.horizon import MARGIN, MEMORY, stable_horizon
 from experiments.stability.problems import Problem
 from experiments.statistics import Interval, paired_difference
 from experiments.tables import TABLE_STYLE, markdown_table
+from experiments.training.batches import epoch_batches, number_of_examples, take
 
 AUTO = "auto"
 _FAILED = 0.9  # of the initial loss: a run that ends above has learned nothing

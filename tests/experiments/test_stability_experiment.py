@@ -10,7 +10,7 @@ from run_files import read_meta, read_records, read_table
 
 import xgrad_optax
 from experiments.cli import main
-from experiments.models import LeNet
+from experiments.models.lenet import LeNet
 from experiments.stability import horizon
 from experiments.stability.curvature import make_sharpest
 from experiments.stability.horizon import stable_horizon
