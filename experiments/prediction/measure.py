@@ -65,7 +65,7 @@ def measure(
         (progress, _), (relative_error, cosine) = jax.lax.scan(
             epoch, carry, (draws.batches, draws.step_keys)
         )
-        means = measured_on(task, Variables(progress.params, progress.state), validation)
+        means = measured_on(task, Variables(progress.params, progress.state), validation, weights)
         return Measured(relative_error, cosine, means)
 
     # One seed after the other: convolutions with different weights side by side are slow.
@@ -74,7 +74,7 @@ def measure(
             lambda drawn: train_seed(train, validation, drawn), draws
         )
     )
-    validation = stacked_batches(
+    validation, weights = stacked_batches(
         data.validation, training_of(task.name).protocol.measure_batch_size
     )
     measured = jax.tree.map(np.asarray, all_seeds(data.train, validation, draws))

@@ -29,7 +29,7 @@ from experiments.models.pretrained import (
     read_weights,
 )
 from experiments.task import Batch, Data, Examples, Protocol, Task, Variables, gradient_of, grids
-from experiments.tasks.images import ACCURACY, classification_sums, in_percent
+from experiments.tasks.images import ACCURACY, classification_sums
 
 _LENGTH = 12  # words of a sentence
 _FINE_TUNED = 3_000
@@ -102,7 +102,6 @@ def bert(name: str, preset: str) -> Task:
         ),
         # BERT-base, as published: 109,482,240 with its pooler; and 2 * 769 of the head.
         parameters=234_242 if small else 109_482_240 + 1_538,
-        derive=in_percent,
     )
 
 

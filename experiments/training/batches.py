@@ -71,8 +71,10 @@ def training_batches(data: Data, batch_size: int, seed: int, epochs: int) -> Any
     return iter(batches.random_map(read).to_iter_dataset(options))
 
 
-def stacked_batches(examples: Examples, batch_size: int | None) -> Any:
-    """Returns all of :func:`measuring_batches` at once, each array ``[batches, rows, ...]``.
+def stacked_batches(
+    examples: Examples, batch_size: int | None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Returns all of :func:`measuring_batches` at once, ``[batches, rows, ...]``, and the weights.
 
     Args:
         examples: what is measured on.
@@ -80,7 +82,9 @@ def stacked_batches(examples: Examples, batch_size: int | None) -> Any:
     """
     count = number_of_examples(examples)
     batches = measuring_batches(examples, min(batch_size or count, count))
-    return jax.tree.map(lambda *rows: np.stack(rows), *batches)
+    stacked = jax.tree.map(lambda *rows: np.stack(rows), *batches)
+    weight = stacked.pop("weight")
+    return stacked, weight
 
 
 def measuring_batches(examples: Examples, batch_size: int) -> Iterator[dict[str, np.ndarray]]:

@@ -101,13 +101,18 @@ def train(
         The measurements as NumPy arrays.
     """
     step = make_step(task, method)
+    stacked = [stacked_batches(part, measure_batch_size) for part in data[:3]]
+    parts, weights = zip(*stacked, strict=True)
 
-    # The data are an argument: closed over, they would be compiled in as a constant.
+    # The data are an argument: closed over, they would be compiled in as a constant. The weights
+    # are to be: their sum is then known to the compiler.
     def train_seed(train: Examples, parts: Any, draws: Draws) -> _Measured:
         def measured(progress: Any) -> _Measured:
             params = method.evaluated(progress.params, progress.opt_state)
             variables = Variables(params, progress.state)
-            of_train, validation, test = (measure(task, variables, part) for part in parts)
+            of_train, validation, test = (
+                measure(task, variables, *part) for part in zip(parts, weights, strict=True)
+            )
             kept = variables if task.score else None
             return _Measured(of_train[task.loss], validation, test, kept)
 
@@ -125,7 +130,6 @@ def train(
             lambda one, more: jnp.append(one[None], more, 0), measured(start), after
         )
 
-    parts = tuple(stacked_batches(part, measure_batch_size) for part in data[:3])
     program = jax.jit(jax.vmap(train_seed, in_axes=(None, None, 0)))
     found: _Measured = jax.tree.map(np.asarray, program(data.train, parts, draws))
     return History(
@@ -140,20 +144,24 @@ def _prepended(first: jax.Array, more: jax.Array) -> jax.Array:
     return jnp.concatenate([first[None], more])
 
 
-def measure(task: Task, variables: Variables, batches: Any) -> Measures:
+def measure(task: Task, variables: Variables, batches: Any, weights: np.ndarray) -> Measures:
     """Returns the means over some examples, within a compiled program.
 
     Args:
         task: whose measures.
         variables: parameters, and the state in front of the first batch.
         batches: as of :func:`~experiments.training.batches.stacked_batches`.
+        weights: of their rows.
     """
 
     def one(state: Any, batch: Any) -> tuple[Any, Measures]:
-        sums, state = task.measure(Variables(variables.params, state), batch)
+        examples, weight = batch
+        sums, state = task.measure(
+            Variables(variables.params, state), {**examples, "weight": weight}
+        )
         return state, sums
 
-    _, sums = jax.lax.scan(one, variables.state, batches)
+    _, sums = jax.lax.scan(one, variables.state, (batches, weights))
     totals = {name: value.sum() for name, value in sums.items()}
     weight = totals.pop("weight")
     return {name: total / weight for name, total in totals.items()}
