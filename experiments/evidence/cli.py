@@ -21,7 +21,7 @@ from experiments.arguments import (
 from experiments.arms import OPTIMIZERS, read_arm
 from experiments.errors import UsageError
 from experiments.evidence.rows import REGISTERED, choose_rows, read_rows
-from experiments.results import check_writable
+from experiments.folder import check_writable
 from experiments.tasks import PRESETS, TASKS
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from experiments.evidence.analysis import (
     summarize_row,
 )
 from experiments.evidence.rows import Row
-from experiments.report import format_interval
+from experiments.formats import format_interval
+from experiments.page import markdown_table, print_plain
 from experiments.statistics import Interval
-from experiments.tables import markdown_table, print_plain
 from experiments.tasks import load_task
 from experiments.training.result import Result, read_results
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments.errors import UsageError
+from experiments.folder import check_writable
+from experiments.page import print_plain, report_console
 from experiments.progress import bar_columns
-from experiments.results import check_writable
-from experiments.tables import print_plain, report_console
 from experiments.tasks import load_task
 from experiments.training.loop import Keeping, Trainer
 from experiments.training.result import Point, Result, RunSpec, append_result, read_results

@@ -13,8 +13,8 @@ from rich.progress import Progress
 
 from experiments.errors import UsageError
 from experiments.evidence.rows import Row
+from experiments.page import print_plain
 from experiments.progress import bar_columns
-from experiments.tables import print_plain
 from experiments.task import Protocol
 from experiments.training.result import FAILED, Result, RunSpec, append_result, read_results
 

@@ -16,6 +16,7 @@ from experiments.arguments import (
     share,
 )
 from experiments.errors import UsageError
+from experiments.folder import new_folder
 from experiments.predict_gradients.config import (
     ARMS,
     DEFAULTS,
@@ -25,7 +26,6 @@ from experiments.predict_gradients.config import (
     Defaults,
     PredictConfig,
 )
-from experiments.results import create_run_folder
 
 
 def add_predict_gradients(commands: "Commands[Parser]") -> None:
@@ -98,7 +98,7 @@ def _print_names(summaries: Mapping[str, str]) -> None:
 
 def _predict_gradients(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
-    folder = create_run_folder(arguments.output, f"predict-gradients-{config.problem}")
+    folder = new_folder(arguments.output, f"predict-gradients-{config.problem}")
 
     from experiments.predict_gradients.run import predict_gradients
 

@@ -7,15 +7,15 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from experiments.bench.units import format_count
-from experiments.predict_gradients.config import ARMS, PredictConfig
+from experiments.folder import META_FILE, RUNS_FILE
+from experiments.formats import format_difference, format_interval
+from experiments.page import TABLE_STYLE, markdown_table
+from experiments.predict_gradients.config import ARMS, CURVES_FILE, PredictConfig
 from experiments.predict_gradients.records import PredictRecord
 from experiments.predict_gradients.summary import ArmSummary, Reached, summarize, target_accuracy
 from experiments.provenance import cautions, describe_origin
-from experiments.report import format_difference, format_interval
-from experiments.results import CURVES_FILE, META_FILE, RUNS_FILE
 from experiments.runs import shortfall
 from experiments.statistics import CONFIDENCE
-from experiments.tables import TABLE_STYLE, markdown_table
 
 _LEGEND = (
     f"mean ± {CONFIDENCE:.0%} interval over seeds; Δ: paired difference to the best plain batch "

@@ -17,8 +17,8 @@ from experiments.arguments import (
     seed,
 )
 from experiments.arms import OF_PAPERS, OPTIMIZERS
+from experiments.folder import new_folder
 from experiments.prediction.config import PREDICTORS, PredictionErrorConfig
-from experiments.results import create_run_folder
 from experiments.tasks import TASKS, load_task
 from experiments.tasks.constant import training_of
 
@@ -82,7 +82,7 @@ def list_predictors() -> None:
 
 def _prediction_error(arguments: argparse.Namespace) -> int:
     rates = chosen_learning_rates(arguments.learning_rates, arguments.optimizers)
-    folder = create_run_folder(arguments.output, f"prediction-error-{arguments.task}")
+    folder = new_folder(arguments.output, f"prediction-error-{arguments.task}")
     task, training = load_task(arguments.task), training_of(arguments.task)
     optimizers = tuple(dict.fromkeys(arguments.optimizers))
     usual = training.learning_rates

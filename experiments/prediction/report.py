@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from experiments.arms import horizon_label
+from experiments.folder import META_FILE, RUNS_FILE
+from experiments.formats import format_interval
+from experiments.page import TABLE_STYLE, markdown_table
 from experiments.prediction.config import PredictionErrorConfig, PredictionRecord
 from experiments.provenance import describe_origin
-from experiments.report import format_interval
-from experiments.results import META_FILE, RUNS_FILE
 from experiments.statistics import Interval, mean_interval
-from experiments.tables import TABLE_STYLE, markdown_table
 
 ERRORS_FILE = "errors.png"
 NO_PREDICTION = 1.0

@@ -15,7 +15,7 @@ from experiments.arguments import (
     positive,
     seed,
 )
-from experiments.results import create_run_folder
+from experiments.folder import new_folder
 from experiments.stability.config import SCALES, HorizonConfig, StabilityConfig
 from experiments.stability.problems import PROBLEMS
 
@@ -121,7 +121,7 @@ def _stability(arguments: argparse.Namespace) -> int:
     from experiments.stability.problems import load_problem
 
     problem = load_problem(config.problem, arguments.data_dir, scale.examples)
-    folder = create_run_folder(arguments.output, f"stability-{config.problem}")
+    folder = new_folder(arguments.output, f"stability-{config.problem}")
 
     from experiments.stability.run import stability
 
@@ -143,7 +143,7 @@ def _horizon(arguments: argparse.Namespace) -> int:
     from experiments.stability.problems import load_problem
 
     problem = load_problem(config.problem, arguments.data_dir, config.examples)
-    folder = create_run_folder(arguments.output, f"horizon-{config.problem}")
+    folder = new_folder(arguments.output, f"horizon-{config.problem}")
 
     from experiments.stability.trial import trial
 

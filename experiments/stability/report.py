@@ -7,12 +7,12 @@ import numpy as np
 from rich.table import Table
 
 from experiments.arms import horizon_label
+from experiments.folder import META_FILE, RUNS_FILE
+from experiments.page import TABLE_STYLE, markdown_table
 from experiments.provenance import describe_origin
-from experiments.results import META_FILE, RUNS_FILE
 from experiments.runs import shortfall
 from experiments.stability.config import StabilityConfig
 from experiments.stability.run import StabilityRecord
-from experiments.tables import TABLE_STYLE, markdown_table
 
 PICTURE_FILE = "limits.png"
 CHOICE_FILE = "choice.png"

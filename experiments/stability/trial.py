@@ -14,14 +14,14 @@ from rich.table import Table
 
 import xgrad_optax
 from experiments.arms import horizon_label
+from experiments.folder import META_FILE, RUNS_FILE
+from experiments.page import TABLE_STYLE, markdown_table
 from experiments.provenance import describe_origin
-from experiments.results import META_FILE, RUNS_FILE
 from experiments.runs import publish, run_all, shortfall
 from experiments.stability.config import HorizonConfig
 from experiments.stability.horizon import MARGIN, MEMORY, stable_horizon
 from experiments.stability.problems import Problem
 from experiments.statistics import Interval, paired_difference
-from experiments.tables import TABLE_STYLE, markdown_table
 from experiments.training.batches import epoch_batches, number_of_examples, take
 
 AUTO = "auto"

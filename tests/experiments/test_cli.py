@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import main
+from experiments.folder import new_folder
 from experiments.optimizers import OPTIMIZERS, horizon_label
-from experiments.results import create_run_folder
 from experiments.tasks import TASKS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_written_is_refused(output, comparisons, capsys)
 
 def test_default_folders_never_coincide(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    folders = {create_run_folder(None, "compare-digits") for _ in range(3)}
+    folders = {new_folder(None, "compare-digits") for _ in range(3)}
     assert len(folders) == 3
     for folder in folders:
         assert re.fullmatch(r"compare-digits-\d{8}-\d{6}(-\d)?", folder.name)

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from experiments.arms import horizon_label
-from experiments.config import PLAIN, CompareConfig
-from experiments.results import RunRecord
-from experiments.statistics import mean_interval
-from experiments.summary import group_by_arm
+from experiments.compared import PLAIN, group_by_arm
+from experiments.figures import frame, intervals, ordered_colors
+from experiments.studies.compare.ask import Config, Record
 
 _PANELS_PER_ROW = 3
 _BASELINE_STYLE = {"color": "0.35", "linestyle": "--", "linewidth": 1.4}
@@ -28,7 +26,7 @@ _LARGEST_RATIO = 2.0  # beyond it the panel itself shows the difference
 Styles = dict[str, dict[str, Any]]
 
 
-def plot_curves(path: Path, records: Sequence[RunRecord], config: CompareConfig) -> None:
+def plot_curves(path: Path, records: Sequence[Record], config: Config) -> None:
     """Draws the training loss of each arm over the epochs, with its 95 % interval.
 
     Args:
@@ -63,10 +61,8 @@ def _pairs(axes: np.ndarray) -> list[tuple[Any, Any]]:
     return list(zip(axes[0::2].ravel(), axes[1::2].ravel(), strict=True))
 
 
-def _styles(records: Sequence[RunRecord], horizons: Sequence[float]) -> Styles:
-    # viridis stays ordered by lightness for every kind of colour vision; its pale end does not
-    # show on white.
-    colors = colormaps["viridis"](np.linspace(0.0, 0.85, len(horizons)))
+def _styles(records: Sequence[Record], horizons: Sequence[float]) -> Styles:
+    colors = ordered_colors(len(horizons))
     styles: Styles = {
         horizon_label(horizon): {"color": color, "linewidth": 1.8}
         for horizon, color in zip(sorted(horizons), colors, strict=True)
@@ -75,7 +71,7 @@ def _styles(records: Sequence[RunRecord], horizons: Sequence[float]) -> Styles:
     return styles | baselines
 
 
-def _draw_losses(panel: Any, runs: Sequence[RunRecord], styles: Styles) -> None:
+def _draw_losses(panel: Any, runs: Sequence[Record], styles: Styles) -> None:
     for arm, logs in _log_losses(runs).items():
         _draw(panel, logs, styles[arm])
     panel.set_yscale("log")
@@ -85,7 +81,7 @@ def _draw_losses(panel: Any, runs: Sequence[RunRecord], styles: Styles) -> None:
     panel.set_ylim(0.7 * min(means, default=0.1), 2.0 * max(run.train_loss[0] or 1 for run in runs))
 
 
-def _draw_ratios(strip: Any, runs: Sequence[RunRecord], styles: Styles) -> None:
+def _draw_ratios(strip: Any, runs: Sequence[Record], styles: Styles) -> None:
     logs = _log_losses(runs)
     if PLAIN in logs:
         for arm in logs:
@@ -96,7 +92,7 @@ def _draw_ratios(strip: Any, runs: Sequence[RunRecord], styles: Styles) -> None:
     strip.set_ylim(max(bottom, 0.0), min(top, _LARGEST_RATIO))
 
 
-def _log_losses(runs: Sequence[RunRecord]) -> dict[str, np.ndarray]:
+def _log_losses(runs: Sequence[Record]) -> dict[str, np.ndarray]:
     """Returns each arm's logarithmic training losses, ``[seeds, epochs + 1]``."""
     least = np.finfo(np.float32).tiny  # a perfect fit has no logarithm
     return {
@@ -108,16 +104,15 @@ def _log_losses(runs: Sequence[RunRecord]) -> dict[str, np.ndarray]:
 def _draw(panel: Any, logs: np.ndarray, style: dict[str, Any]) -> None:
     # On a logarithmic axis the mean and interval are those of the logarithms: an interval of the
     # losses themselves would reach below zero. They end where the first seed diverges.
-    mean, half_width = np.array([mean_interval(values) for values in logs.T]).T
+    mean, half_width = intervals(logs)
     epochs = np.arange(len(mean))
     low, middle, high = np.exp(np.clip([mean - half_width, mean, mean + half_width], -300, 300))
     panel.plot(epochs, middle, **style)
     panel.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
-    panel.grid(True, color="0.9")
-    panel.spines[["top", "right"]].set_visible(False)
+    frame(panel)
 
 
-def _label(figure: Figure, axes: np.ndarray, config: CompareConfig, styles: Styles) -> None:
+def _label(figure: Figure, axes: np.ndarray, config: Config, styles: Styles) -> None:
     horizons = {arm: style for arm, style in styles.items() if style is not _BASELINE_STYLE}
     labels = {PLAIN: "s=0 (plain)"}
     lines = [Line2D([], [], label=labels.get(arm, arm), **horizons[arm]) for arm in horizons]

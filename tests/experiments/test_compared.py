@@ -1,12 +1,9 @@
 import dataclasses
-import math
 
-import pytest
-
-from experiments.report import format_difference, format_interval, format_value
+from experiments.compared import Cell, Measure, Verdicts, summarize, tally
+from experiments.report import format_value
 from experiments.results import RunRecord
 from experiments.statistics import Interval
-from experiments.summary import Cell, Measure, Verdicts, summarize, tally
 
 
 def reached(present, seeds):
@@ -38,29 +35,6 @@ def runs(optimizer, arm, losses, accuracies=(50.0, 60.0, 71.0)):
         )
         for seed, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True))
     ]
-
-
-@pytest.mark.parametrize(
-    ("interval", "text"),
-    [
-        (Interval(0.02134, 0.00123), "0.0213 ± 0.0012"),
-        (Interval(0.02134, 0.0057), "0.021 ± 0.006"),
-        (Interval(97.4444, 0.31), "97.44 ± 0.31"),
-        (Interval(1234.5, 250.0), "1234 ± 250"),
-        (Interval(2.413e-5, 3.1e-6), "(2.41 ± 0.31)e-5"),
-        (Interval(3.2e30, 1e29), "(3.20 ± 0.10)e30"),
-        (Interval(3.0, 0.0), "3.00 ± 0.00"),
-        (Interval(0.0, 0.0), "0.00 ± 0.00"),
-        (Interval(0.123456, math.nan), "0.1235"),
-    ],
-)
-def test_intervals_show_the_digits_that_mean_something(interval, text):
-    assert format_interval(interval) == text
-
-
-def test_differences_are_signed_and_starred():
-    assert format_difference(Interval(0.5, 0.11)) == "+0.50 ± 0.11*"
-    assert format_difference(Interval(-0.5, 0.6)) == "-0.5 ± 0.6"
 
 
 def test_seeds_without_a_value_are_counted():

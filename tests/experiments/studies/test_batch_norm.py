@@ -27,7 +27,16 @@ def test_a_run_evaluates_each_epoch_with_both_statistics(folder):
         assert np.isfinite(losses).all()
         assert not np.array_equal(*losses)
         assert record["recalibrated_accuracy"][-1] > 30, "it has learnt, and knows its statistics"
-    assert read_meta(folder)["status"] == "complete"
+    meta = read_meta(folder)
+    assert meta["status"] == "complete"
+    assert meta["configuration"] == {
+        "optimizers": ["sgdm"],
+        "horizons": [1.0],
+        "momenta": [0.5],
+        "seeds": [0, 1],
+        "epochs": 2,
+        "batch_size": 32,
+    }
 
 
 def test_report_shows_the_paired_difference(folder):

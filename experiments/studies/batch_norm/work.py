@@ -1,7 +1,7 @@
 """Trains a network with BatchNorm and evaluates each epoch with both kinds of statistics."""
 
 import functools
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,16 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from experiments.arms import arm_of, make_method
-from experiments.batch_norm.config import (
-    OPTIMIZERS,
-    BatchNormArm,
-    BatchNormConfig,
-    BatchNormRecord,
-)
-from experiments.batch_norm.report import markdown_report, terminal_report
 from experiments.data.digits import load_digits
+from experiments.folder import number
 from experiments.models.batch_norm import BatchNormNet
-from experiments.runs import publish, run_all, shortfall
+from experiments.progress import Progress
+from experiments.studies.batch_norm.ask import RATES, Arm, Config, Record
 from experiments.task import Data, Gradient
 from experiments.training.batches import epoch_batches, on_device, take
 from experiments.training.step import step as train_step
@@ -27,35 +22,14 @@ from xgrad_optax.linen import recalibrate_batch_stats
 _CHANNELS = (16, 32)
 
 
-def compare_batch_stats(config: BatchNormConfig, folder: Path) -> bool:
-    """Runs the comparison and writes its report.
-
-    Args:
-        config: what to compare; its names and numbers are valid.
-        folder: where the results go; exists and holds no results.
-
-    Returns:
-        Whether all arms finished; False after Ctrl-C, when the report covers those that did.
-    """
-    data = functools.cache(lambda: on_device(load_digits()))
-    records, meta = run_all(
-        config.arms(),
-        lambda arm: [_train(arm, config, data(), seed) for seed in config.seeds],
-        name=str,
-        noun="arms",
-        folder=folder,
-        configuration=config,
-    )
-    publish(
-        folder,
-        markdown_report(records, config, meta),
-        terminal_report(records) if records else None,
-        filter(None, [shortfall("arms", meta)]),
-    )
-    return meta["status"] == "complete"
+def prepare(config: Config, progress: Progress) -> Callable[[Arm], list[Record]]:
+    """Loads the digits; returns what trains an arm at every seed."""
+    del progress  # an arm takes seconds
+    data = on_device(load_digits())
+    return lambda arm: [_train(arm, config, data, seed) for seed in config.seeds]
 
 
-def _train(arm: BatchNormArm, config: BatchNormConfig, data: Data, seed: int) -> BatchNormRecord:
+def _train(arm: Arm, config: Config, data: Data, seed: int) -> Record:
     init_key, order_key = jax.random.split(jax.random.key(seed))
     examples = len(data.train["label"])
     variables = _model(arm.momentum).init(init_key, _images(data.test), train=False)
@@ -75,9 +49,9 @@ def _train(arm: BatchNormArm, config: BatchNormConfig, data: Data, seed: int) ->
             )
         )
     running_loss, running_accuracy, recalibrated_loss, recalibrated_accuracy = (
-        [float(str(value)) for value in values] for values in zip(*evaluations, strict=True)
+        list(map(number, values)) for values in zip(*evaluations, strict=True)
     )
-    return BatchNormRecord(
+    return Record(
         optimizer=arm.optimizer,
         s=arm.s,
         momentum=arm.momentum,
@@ -90,8 +64,8 @@ def _train(arm: BatchNormArm, config: BatchNormConfig, data: Data, seed: int) ->
 
 
 @functools.cache
-def _method(arm: BatchNormArm) -> Any:
-    return make_method(arm.optimizer, arm_of(arm.s), OPTIMIZERS[arm.optimizer])
+def _method(arm: Arm) -> Any:
+    return make_method(arm.optimizer, arm_of(arm.s), RATES[arm.optimizer])
 
 
 def _model(momentum: float) -> BatchNormNet:
@@ -103,7 +77,7 @@ def _images(examples: Any) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _epoch(arm: BatchNormArm, carry: Any, examples: Any, batches: jax.Array) -> Any:
+def _epoch(arm: Arm, carry: Any, examples: Any, batches: jax.Array) -> Any:
     """One pass over the training set; gradients, and so statistics, are taken at θ̂."""
     method = _method(arm)
 

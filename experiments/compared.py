@@ -1,12 +1,35 @@
-"""From run records to the numbers of the report: what each arm reached, and against ``s=0``."""
+"""Arms by measures, paired over seeds: what each arm reached, and against ``s=0``."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
-from experiments.config import PLAIN, CompareConfig
-from experiments.results import RunRecord
 from experiments.statistics import Interval, mean_interval, paired_difference
-from experiments.task import Task
+
+PLAIN = "s=0"
+"""The arm that the others are compared with: the plain optimizer."""
+
+
+class Run(Protocol):
+    """What is compared: one arm at one seed.
+
+    Attributes:
+        optimizer: name of the optimizer.
+        arm: ``"s=1"``, or the baseline's name.
+        horizon: steps predicted ahead, None for a baseline.
+    """
+
+    @property
+    def optimizer(self) -> str: ...  # noqa: D102
+    @property
+    def arm(self) -> str: ...  # noqa: D102
+    @property
+    def horizon(self) -> float | None: ...  # noqa: D102
+
+
+Record = TypeVar("Record")
+Compared = TypeVar("Compared", bound=Run)
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +44,7 @@ class Measure:
     """
 
     title: str
-    value: Callable[[RunRecord], float | None]
+    value: Callable[[Any], float | None]
     shortfall: Callable[[int, int], str]
     higher_is_better: bool = False
 
@@ -76,44 +99,20 @@ class Verdicts:
     compared: int
 
 
-def make_measures(task: Task, config: CompareConfig) -> tuple[Measure, ...]:
-    """Returns the measures that a comparison reports."""
-    early = Measure(
-        f"train loss, epoch {config.early_epoch}", lambda run: run.early_loss, _diverged
-    )
-    reached = Measure(
-        f"epochs to loss {config.target_loss or 0:g}", lambda run: run.epochs_to_target, _reached
-    )
-    return (
-        *([early] if config.early_epoch < config.epochs else []),
-        Measure(f"train loss, epoch {config.epochs}", lambda run: run.final_loss, _diverged),
-        *([reached] if config.target_loss else []),
-        Measure(
-            f"test {task.metric.label}",
-            lambda run: run.final_test_metric,
-            _diverged,
-            higher_is_better=task.metric.higher_is_better,
-        ),
-    )
-
-
-def _diverged(present: int, seeds: int) -> str:
-    return f"{seeds - present}/{seeds} diverged"
-
-
-def _reached(present: int, seeds: int) -> str:
-    return f"{present}/{seeds} reached"
-
-
-def group_by_arm(records: Sequence[RunRecord]) -> dict[tuple[str, str], list[RunRecord]]:
-    """Groups records by ``(optimizer, arm)``, keeping the order in which they came."""
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
+def grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+    """Groups records, keeping the order in which they came."""
+    groups: dict[Key, list[Record]] = {}
     for record in records:
-        groups.setdefault((record.optimizer, record.arm), []).append(record)
+        groups.setdefault(key(record), []).append(record)
     return groups
 
 
-def summarize(records: Sequence[RunRecord], measures: Sequence[Measure]) -> list[ArmSummary]:
+def group_by_arm(records: Iterable[Compared]) -> dict[tuple[str, str], list[Compared]]:
+    """Groups records by ``(optimizer, arm)``, keeping the order in which they came."""
+    return grouped(records, lambda record: (record.optimizer, record.arm))
+
+
+def summarize(records: Sequence[Run], measures: Sequence[Measure]) -> list[ArmSummary]:
     """Returns one row per arm, in the order in which the arms ran."""
     groups = group_by_arm(records)
     return [
@@ -130,7 +129,7 @@ def summarize(records: Sequence[RunRecord], measures: Sequence[Measure]) -> list
     ]
 
 
-def _cell(measure: Measure, runs: list[RunRecord], plain: list[RunRecord] | None) -> Cell:
+def _cell(measure: Measure, runs: list[Run], plain: list[Run] | None) -> Cell:
     values = _values(measure, runs)
     reference = _values(measure, plain) if plain else []
     complete = len(values) == len(runs) == len(reference)
@@ -142,7 +141,7 @@ def _cell(measure: Measure, runs: list[RunRecord], plain: list[RunRecord] | None
     )
 
 
-def _values(measure: Measure, runs: list[RunRecord]) -> list[float]:
+def _values(measure: Measure, runs: list[Run]) -> list[float]:
     values = (measure.value(run) for run in runs)
     return [value for value in values if value is not None]
 
