@@ -7,7 +7,7 @@ import argparse
 import importlib
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from experiments import studies
 from experiments.arguments import (
@@ -20,7 +20,6 @@ from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
 from experiments.errors import UsageError
 from experiments.evidence.cli import add_evidence
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
-from experiments.prediction.cli import add_prediction_error, list_predictors
 from experiments.stability.cli import add_horizon, add_stability
 from experiments.study import Command
 from experiments.tasks import TASKS
@@ -54,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     known = parser.add_subparsers(required=True)
     adders = [(command.place, command.add_to) for command in find_commands()]
-    for _, add in sorted([*adders, *_NOT_YET_STUDIES], key=lambda pair: pair[0]):
+    adders += [(place, add) for place, add, _ in _NOT_YET_STUDIES]
+    for _, add in sorted(adders, key=lambda pair: pair[0]):
         add(known)
     listing = known.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
@@ -80,22 +80,26 @@ def _list(arguments: argparse.Namespace) -> int:
     for name, optimizer in OPTIMIZERS.items():
         beside = f"; baseline: {optimizer.baseline}" if optimizer.baseline else ""
         print(f"  {name:<14} {optimizer.summary}{beside}")
-    list_bench()
-    list_predict_gradients()
-    list_predictors()
-    for command in find_commands():
-        for line in command.listing():
-            print(line)
+    listings = [
+        (command.place, lambda c=command: _print(c.listing())) for command in find_commands()
+    ]
+    listings += [(place, show) for place, _, show in _NOT_YET_STUDIES if show]
+    for _, show in sorted(listings, key=lambda pair: pair[0]):
+        show()
     return 0
 
 
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
 _NOT_YET_STUDIES = (
-    (20, add_bench),
-    (21, add_scale),
-    (22, add_page),
-    (40, add_predict_gradients),
-    (50, add_prediction_error),
-    (70, add_stability),
-    (80, add_horizon),
-    (90, add_evidence),
+    (20, add_bench, list_bench),
+    (21, add_scale, None),
+    (22, add_page, None),
+    (40, add_predict_gradients, list_predict_gradients),
+    (70, add_stability, None),
+    (80, add_horizon, None),
+    (90, add_evidence, None),
 )

@@ -14,7 +14,7 @@ Nothing here imports JAX: help and errors come at once.
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -94,8 +94,12 @@ def many(
     shown: str | None = None,
     ordered: bool = False,
     recorded: bool = True,
+    option: str = "",
 ) -> Any:
-    """A field with several values, each once, in the order given or in their own order."""
+    """A field with several values, each once, in the order given or in their own order.
+
+    See :func:`one`; an ``option`` is not called like the field.
+    """
 
     def read(values: Sequence[Any] | None) -> tuple[Any, ...] | None:
         if values is None:
@@ -104,7 +108,7 @@ def many(
 
     keywords = {"type": kind, "nargs": "+", "default": default, "metavar": metavar}
     keywords["help"] = _with_default(help, default or [None], shown)
-    return _field(default, options={"": keywords}, read=read, recorded=recorded)
+    return _field(default, options={option: keywords}, read=read, recorded=recorded)
 
 
 def choice(
@@ -183,6 +187,13 @@ def learning_rates() -> Any:
         "'adam=1e-3 sgdm=0.1'; default: the task's"
     )
     return _field(None, options={"": {"nargs": "+", "metavar": "RATE", "help": help}})
+
+
+def listed(heading: str, summaries: Mapping[str, str], width: int) -> Iterator[str]:
+    """Yields the lines of ``list`` for what a command has names for."""
+    yield f"{heading}:"
+    for name, summary in summaries.items():
+        yield f"  {name:<{width}} {summary}"
 
 
 def _with_default(help: str, default: Iterable[Any], shown: str | None) -> str:

@@ -1,17 +1,21 @@
 """Training with a measurement beside it, one seed after the other."""
 
-import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from experiments.prediction.config import PredictionArm, PredictionErrorConfig, PredictionRecord
+from experiments.arms import horizon_label, make_method
+from experiments.folder import number
+from experiments.progress import Progress
+from experiments.studies.prediction_error.ask import Arm, Config, Record
 from experiments.task import Data, Task, Variables
+from experiments.tasks import load_task
 from experiments.tasks.constant import training_of
+from experiments.training import scan
 from experiments.training.batches import stacked_batches, take
-from experiments.training.scan import Draws
-from experiments.training.scan import measure as measured_on
+from experiments.training.scan import Draws, draw
 from experiments.training.step import beginning, make_step
 from xgrad_optax.diagnostics import prediction_error
 
@@ -30,23 +34,22 @@ class Measured(NamedTuple):
     validation: Any
 
 
-def measure(
-    task: Task, config: PredictionErrorConfig, arm: PredictionArm, data: Data, draws: Draws
-) -> list[PredictionRecord]:
-    """Trains one arm at every seed and measures its predictions all along.
+def prepare(config: Config, progress: Progress) -> Callable[[Arm], list[Record]]:
+    """Loads the task; returns what measures an arm at every seed."""
+    del progress  # all seeds of an arm are one call
+    task = load_task(config.task)
+    data = task.load(None)
+    # Initial parameters and batches of all seeds, the same for every arm.
+    draws = draw(task, data, config.seeds, config.epochs, config.batch_size)
+    return lambda arm: measure(task, config, arm, data, draws)
 
-    Args:
-        task: the problem.
-        config: what is measured.
-        arm: the optimizer and its predictor.
-        data: the task's data.
-        draws: initial parameters and batches of all seeds, the same for every arm.
 
-    Returns:
-        One record for each seed.
-    """
-    method, errors = arm.method(), prediction_error(config.horizons)
-    train_step = make_step(task, method)
+def measure(task: Task, config: Config, arm: Arm, data: Data, draws: Draws) -> list[Record]:
+    """Trains one arm at every seed and measures its predictions all along."""
+    # Also with s = 0, where it predicts unheard.
+    form = f"{horizon_label(arm.s)}/{arm.predictor}"
+    method = make_method(arm.optimizer, form, arm.learning_rate)
+    train_step, errors = make_step(task, method), prediction_error(config.horizons)
 
     def train_seed(train: Any, validation: Any, draws: Draws) -> Measured:
         def step(carry: Any, drawn: Any) -> tuple[Any, None]:
@@ -65,7 +68,7 @@ def measure(
         (progress, _), (relative_error, cosine) = jax.lax.scan(
             epoch, carry, (draws.batches, draws.step_keys)
         )
-        means = measured_on(task, Variables(progress.params, progress.state), validation, weights)
+        means = scan.measure(task, Variables(progress.params, progress.state), validation, weights)
         return Measured(relative_error, cosine, means)
 
     # One seed after the other: convolutions with different weights side by side are slow.
@@ -84,11 +87,9 @@ def measure(
     ]
 
 
-def _record(
-    task: Task, config: PredictionErrorConfig, arm: PredictionArm, seed: int, measured: Measured
-) -> PredictionRecord:
+def _record(task: Task, config: Config, arm: Arm, seed: int, measured: Measured) -> Record:
     means = task.derive({name: float(value) for name, value in measured.validation.items()})
-    return PredictionRecord(
+    return Record(
         task=config.task,
         optimizer=arm.optimizer,
         predictor=arm.predictor,
@@ -96,13 +97,8 @@ def _record(
         learning_rate=arm.learning_rate,
         seed=seed,
         horizons=list(config.horizons),
-        relative_error=[list(map(_number, row)) for row in measured.relative_error],
-        cosine=[list(map(_number, row)) for row in measured.cosine],
-        validation_loss=_number(np.float32(means[task.loss])),
-        validation_metric=_number(np.float32(means[task.metric.name])),
+        relative_error=[list(map(number, row)) for row in measured.relative_error],
+        cosine=[list(map(number, row)) for row in measured.cosine],
+        validation_loss=number(np.float32(means[task.loss])),
+        validation_metric=number(np.float32(means[task.metric.name])),
     )
-
-
-def _number(value: Any) -> float | None:
-    # By way of text: the shortest digits that give the float32 back, not its 17 float64 digits.
-    return float(str(value)) if math.isfinite(value) else None

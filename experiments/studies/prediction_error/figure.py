@@ -5,24 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from experiments.arms import horizon_label
-from experiments.prediction.config import PredictionErrorConfig, PredictionRecord
-from experiments.prediction.report import NO_PREDICTION, by_arm, over_epochs
-from experiments.statistics import mean_interval
+from experiments.compared import grouped
+from experiments.figures import band, frame, ordered_colors
+from experiments.studies.prediction_error.ask import Config, Record
 
+NO_PREDICTION = 1.0
+
+_MEASURES = ("relative_error", "cosine")
 _LINE_STYLES = ("-", "--", ":", "-.")
 _REFERENCE = {"color": "0.35", "linewidth": 1.2, "linestyle": (0, (1, 1))}
 _LARGEST_ERROR = 3.0  # beyond it nobody would predict
 
 
-def plot_errors(
-    path: Path, records: Sequence[PredictionRecord], config: PredictionErrorConfig
-) -> None:
+def over_epochs(values: Any) -> np.ndarray:
+    """Means over the epochs of ``[seeds, epochs, horizons]``; NaN if one has no finite value."""
+    return np.asarray(values, float).mean(axis=1)
+
+
+def draw_errors(path: Path, records: Sequence[Record], config: Config) -> None:
     """Draws error and cosine over the horizon, with 95 % intervals over seeds.
 
     Args:
@@ -37,10 +42,13 @@ def plot_errors(
     for (upper, lower), name in zip(axes.T, optimizers, strict=True):
         upper.set_title(f"{name}, learning rate {config.learning_rates[name]:g}", fontsize=10)
         runs = [record for record in records if record.optimizer == name]
-        for (_, predictor, s), group in by_arm(runs).items():
+        for (predictor, s), group in grouped(runs, lambda run: (run.predictor, run.s)).items():
             style = styles[predictor] | {"linestyle": _line_style(config, s)}
-            _draw(upper, over_epochs([run.relative_error for run in group]), config, style)
-            _draw(lower, over_epochs([run.cosine for run in group]), config, style)
+            errors, cosines = ([getattr(run, name) for run in group] for name in _MEASURES)
+            band(upper, config.horizons, over_epochs(errors), style, marker=".")
+            band(lower, config.horizons, over_epochs(cosines), style, marker=".")
+        frame(upper)
+        frame(lower)
         upper.axhline(NO_PREDICTION, **_REFERENCE)
         lower.axhline(0.0, **_REFERENCE)
     axes[0, 0].set_ylim(0.0, min(axes[0, 0].get_ylim()[1], _LARGEST_ERROR))
@@ -52,33 +60,19 @@ def plot_errors(
     figure.savefig(path, dpi=150)
 
 
-def _styles(config: PredictionErrorConfig) -> dict[str, dict[str, Any]]:
-    colors = colormaps["viridis"](np.linspace(0.0, 0.8, len(config.predictors)))
+def _styles(config: Config) -> dict[str, dict[str, Any]]:
+    colors = ordered_colors(len(config.predictors), end=0.8)
     return {
         predictor: {"color": color, "linewidth": 1.8}
         for predictor, color in zip(config.predictors, colors, strict=True)
     }
 
 
-def _line_style(config: PredictionErrorConfig, s: float) -> Any:
+def _line_style(config: Config, s: float) -> Any:
     return _LINE_STYLES[config.trained_with.index(s) % len(_LINE_STYLES)]
 
 
-def _draw(
-    panel: Any, values: np.ndarray, config: PredictionErrorConfig, style: dict[str, Any]
-) -> None:
-    mean, half_width = np.array([mean_interval(column) for column in values.T]).T
-    panel.plot(config.horizons, mean, marker=".", **style)
-    panel.fill_between(
-        config.horizons, mean - half_width, mean + half_width, color=style["color"], alpha=0.18
-    )
-    panel.grid(True, color="0.9")
-    panel.spines[["top", "right"]].set_visible(False)
-
-
-def _add_legend(
-    figure: Figure, config: PredictionErrorConfig, styles: dict[str, dict[str, Any]]
-) -> None:
+def _add_legend(figure: Figure, config: Config, styles: dict[str, dict[str, Any]]) -> None:
     lines = [Line2D([], [], label=name, **style) for name, style in styles.items()]
     lines.append(Line2D([], [], label="no prediction", **_REFERENCE))
     if len(config.trained_with) > 1:
