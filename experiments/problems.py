@@ -1,10 +1,12 @@
-"""What is trained here: a loss, its examples, and nothing of the optimizer."""
+"""Problems to study an optimizer on: a loss, its examples, and nothing of the optimizer."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.errors import UsageError
+from experiments.kinds import below_one, count
+from experiments.options import choice, one
 
 # Name -> one line for `--help`, which must not import JAX.
 PROBLEMS: Mapping[str, str] = {
@@ -12,6 +14,23 @@ PROBLEMS: Mapping[str, str] = {
     "cifar10": "LeNet on images of CIFAR-10 as TFDS prepares it",
 }
 CIFAR10_EXAMPLES = 1024  # what two cores can take full-batch gradients of; see --examples
+
+
+def problem_field() -> Any:
+    """The field of a problem's name."""
+    problems = "; ".join(f"{name}: {summary}" for name, summary in PROBLEMS.items())
+    return choice("problem", PROBLEMS, "digits", problems, "NAME")
+
+
+def examples_field(*, recorded: bool = True) -> Any:
+    """The field of the number of training examples."""
+    help = "training examples to use"
+    return one(count, None, "N", help, shown="by problem", recorded=recorded)
+
+
+def momentum_field() -> Any:
+    """The field of μ."""
+    return one(below_one("a number"), 0.9, "MU", "below 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +96,7 @@ def _cifar10(data_dir: str | None, examples: int | None) -> Problem:
     import jax.numpy as jnp
 
     from experiments.data.tfds import load_images
-    from experiments.stability.lenet import PatchLeNet
+    from experiments.models.patch_lenet import PatchLeNet
 
     def read(split: str) -> Any:
         images, labels = load_images("cifar10", split, data_dir)

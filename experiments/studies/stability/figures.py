@@ -1,17 +1,16 @@
-"""The picture of the command ``stability``: radius, limits, and the edge in training."""
+"""The figures: what was predicted and observed, and what the quadratic model says about s."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from experiments.arms import horizon_label
-from experiments.stability.config import StabilityConfig
-from experiments.stability.run import StabilityRecord
+from experiments.figures import frame, ordered_colors
+from experiments.studies.stability.ask import Config, Record
 from xgrad_optax.stability import (
     best_horizon,
     max_learning_rate,
@@ -20,7 +19,7 @@ from xgrad_optax.stability import (
 )
 
 
-def plot_limits(path: Path, records: Sequence[StabilityRecord], config: StabilityConfig) -> None:
+def draw_limits(path: Path, records: Sequence[Record], config: Config) -> None:
     """Draws what was predicted as lines and what was observed as marks.
 
     Args:
@@ -30,8 +29,7 @@ def plot_limits(path: Path, records: Sequence[StabilityRecord], config: Stabilit
     """
     figure = Figure(figsize=(13.5, 4.2), layout="constrained")
     radii, limits, edge = figure.subplots(1, 3)
-    # viridis stays ordered by lightness for every kind of colour vision.
-    colors = colormaps["viridis"](np.linspace(0.0, 0.85, len(records)))
+    colors = ordered_colors(len(records))
     for record, color in zip(records, colors, strict=True):
         _draw_radius(radii, record, config.momentum, color)
         _draw_edge(edge, record, color)
@@ -52,13 +50,12 @@ def plot_limits(path: Path, records: Sequence[StabilityRecord], config: Stabilit
     )
     edge.legend(frameon=False)
     for panel in (radii, limits, edge):
-        panel.grid(True, color="0.9")
-        panel.spines[["top", "right"]].set_visible(False)
+        frame(panel)
     figure.suptitle(f"SGDM with weight prediction on {config.problem}, μ = {config.momentum:g}")
     figure.savefig(path, dpi=150)
 
 
-def _draw_radius(panel: Any, record: StabilityRecord, momentum: float, color: Any) -> None:
+def _draw_radius(panel: Any, record: Record, momentum: float, color: Any) -> None:
     factors = np.linspace(0.75, 1.12, 200)
     rates = factors * record.predicted_limit
     predicted = spectral_radius(record.curvature, rates, record.s, momentum)
@@ -67,7 +64,7 @@ def _draw_radius(panel: Any, record: StabilityRecord, momentum: float, color: An
     panel.plot(record.local_factors, measured, "o", color=color, label=horizon_label(record.s))
 
 
-def _draw_limits(panel: Any, records: Sequence[StabilityRecord], momentum: float) -> None:
+def _draw_limits(panel: Any, records: Sequence[Record], momentum: float) -> None:
     horizons = np.array([record.s for record in records])
     fine = np.linspace(0, max(horizons.max(), 1), 200)
     predicted = max_learning_rate(records[0].curvature, fine, momentum)
@@ -88,21 +85,23 @@ def _draw_limits(panel: Any, records: Sequence[StabilityRecord], momentum: float
     panel.legend(frameon=False, loc="upper right")
 
 
-def _draw_edge(panel: Any, record: StabilityRecord, color: Any) -> None:
+def _draw_edge(panel: Any, record: Record, color: Any) -> None:
     values = [np.nan if value is None else value for value in record.edge_sharpness]
     panel.plot(record.edge_steps, values, color=color, label=horizon_label(record.s))
 
 
-def plot_choice(path: Path, momentum: float) -> None:
+def draw_choice(path: Path, records: Sequence[Record], config: Config) -> None:
     """Draws what the quadratic model says about the choice of s; nothing is measured here.
 
     Args:
         path: the PNG to write.
-        momentum: μ.
+        records: the horizons that finished.
+        config: what was measured.
     """
+    momentum = config.momentum
     figure = Figure(figsize=(10.0, 4.2), layout="constrained")
     fastest, noise = figure.subplots(1, 2)
-    colors = colormaps["viridis"](np.linspace(0.0, 0.85, 4))
+    colors = ordered_colors(4)
     products = np.geomspace(0.01, 2 * (1 + momentum), 200)
     fastest.plot(products, (1 + momentum) / products - 0.5, "--", color="0.2", label="stable below")
     for condition, color in zip((1, 10, 100, 1000), colors, strict=True):
@@ -120,7 +119,6 @@ def plot_choice(path: Path, momentum: float) -> None:
     noise.set_title("What gradient noise leaves around the minimum")
     for panel in (fastest, noise):
         panel.legend(frameon=False)
-        panel.grid(True, color="0.9")
-        panel.spines[["top", "right"]].set_visible(False)
+        frame(panel)
     figure.suptitle(f"The quadratic model at μ = {momentum:g}")
     figure.savefig(path, dpi=150)
