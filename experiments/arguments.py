@@ -1,7 +1,7 @@
 """Options of the commands that are not studies yet, see ``options.py``."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.kinds import (
@@ -60,13 +60,18 @@ def add_learning_rates(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_names(parser: argparse.ArgumentParser, kind: str, valid: Mapping[str, object]) -> None:
+def add_names(
+    parser: argparse.ArgumentParser,
+    kind: str,
+    valid: Mapping[str, object],
+    default: Sequence[str] = (),
+) -> None:
     """Adds the option for several names of a kind (``"optimizer"``: ``--optimizers``), or all."""
     parser.add_argument(
         f"--{kind}s",
         type=one_of(kind, valid),
         nargs="+",
-        default=list(valid),
+        default=list(default or valid),
         metavar="NAME",
-        help=f"default: {' '.join(valid)}",
+        help=f"default: {' '.join(default or valid)}",
     )

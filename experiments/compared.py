@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from experiments.optimizers import PLAIN
 from experiments.statistics import Interval, mean_interval, paired_difference
+
+PLAIN = "s=0"
+"""The arm that the others are compared with: the plain optimizer."""
 
 
 class Run(Protocol):

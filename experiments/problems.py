@@ -81,44 +81,47 @@ def load_problem(name: str, data_dir: str | None, examples: int | None) -> Probl
 
 
 def _digits() -> Problem:
-    from experiments.tasks import load_task
+    import jax.numpy as jnp
 
-    task = load_task("digits")
-    key: Any = None  # the network draws no random numbers
-    splits = task.load()
-    return Problem(
-        "digits",
-        splits.train,
-        splits.validation,
-        task.init,
-        lambda params, examples: task.loss(params, examples, key),
-        task.batch_size,
-    )
+    from experiments.data.digits import load_digits
+    from experiments.models.mlp import MLP
+
+    train, held_out, *_ = load_digits()
+    network = MLP(hidden=(64, 64), outputs=10)
+    parts = ((jnp.asarray(part["image"]), jnp.asarray(part["label"])) for part in (train, held_out))
+    return _problem("digits", network, *parts, batch_size=32)
 
 
 def _cifar10(data_dir: str | None, examples: int | None) -> Problem:
     import jax.numpy as jnp
-    import optax
 
-    from experiments.data_sources import load_images
-    from experiments.patch_lenet import PatchLeNet
-
-    network = PatchLeNet(outputs=10)
+    from experiments.data.tfds import load_images
+    from experiments.models.patch_lenet import PatchLeNet
 
     def read(split: str) -> Any:
         images, labels = load_images("cifar10", split, data_dir)
         return jnp.asarray(images, jnp.float32) / 127.5 - 1, jnp.asarray(labels)
 
+    parts = (read(f"train[:{examples or CIFAR10_EXAMPLES}]"), read("test[:1000]"))
+    return _problem("cifar10", PatchLeNet(outputs=10), *parts, batch_size=128)
+
+
+def _problem(name: str, network: Any, train: Any, held_out: Any, batch_size: int) -> Problem:
+    import jax.numpy as jnp
+    import optax
+
+    images, _ = train
+
     def loss(params: Any, batch: Any) -> Any:
         images, labels = batch
-        logits: Any = network.apply(params, images)
+        logits = network.apply(params, images)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     return Problem(
-        "cifar10",
-        read(f"train[:{examples or CIFAR10_EXAMPLES}]"),
-        read("test[:1000]"),
-        lambda key: network.init(key, jnp.zeros((1, 32, 32, 3))),
+        name,
+        train,
+        held_out,
+        lambda key: network.init(key, jnp.zeros((1, *images.shape[1:]))),
         loss,
-        batch_size=128,
+        batch_size,
     )

@@ -24,11 +24,10 @@ from experiments.bench.config import (
     ScaleConfig,
     with_plain,
 )
-from experiments.bench.variants import PREDICTED, VARIANTS
+from experiments.bench.variants import OPTIMIZERS, PREDICTED, VARIANTS
 from experiments.bench.workloads import WORKLOADS
 from experiments.errors import UsageError
 from experiments.folder import new_folder
-from experiments.optimizers import OPTIMIZERS
 
 _MOST_DEVICES = 64
 

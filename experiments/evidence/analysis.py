@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.evidence.methods import NESTEROV, PLAIN, read_arm
-from experiments.evidence.records import FAILED, FINISHED, Point, Result
+from experiments.arms import NESTEROV, PLAIN, read_arm
 from experiments.evidence.rows import Row
 from experiments.evidence.sweep import (
     chosen_rates,
@@ -17,8 +16,9 @@ from experiments.evidence.sweep import (
     reported_specs,
     tuning_specs,
 )
-from experiments.evidence.task import Protocol
 from experiments.statistics import Interval, mean_interval, paired_difference
+from experiments.task import Protocol
+from experiments.training.result import FAILED, FINISHED, Point, Result
 
 REFERENCES = (PLAIN, NESTEROV)
 """The arms that prediction is held against."""

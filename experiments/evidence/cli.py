@@ -18,26 +18,17 @@ from experiments.arguments import (
     positive,
     seed,
 )
+from experiments.arms import OPTIMIZERS, read_arm
 from experiments.errors import UsageError
-from experiments.evidence.methods import OPTIMIZERS, read_arm
 from experiments.evidence.rows import REGISTERED, choose_rows, read_rows
-from experiments.evidence.tasks import PRESETS, TASKS
 from experiments.folder import check_writable
+from experiments.tasks import PRESETS, TASKS
 
 if TYPE_CHECKING:
-    from experiments.evidence.records import Result
-    from experiments.evidence.spec import RunSpec
+    from experiments.training.result import Result, RunSpec
 
 _PACKAGES = ("grain", "orbax", "tensorboardX")
 RESULTS = Path(__file__).parent.parent / "results" / "evidence"
-
-
-def list_evidence() -> None:
-    """Prints the tasks of the evidence."""
-    print("tasks of run and sweep:")
-    for name, summary in TASKS.items():
-        print(f"  {name:<18} {summary}")
-    print(f"optimizers of run and sweep: {', '.join(OPTIMIZERS)}")
 
 
 def add_evidence(commands: "Commands[Parser]") -> None:
@@ -168,7 +159,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _sweep(arguments: argparse.Namespace) -> int:
     rows = choose_rows(read_rows(arguments.table), arguments.rows, arguments.tasks)
     from experiments.evidence.sweep import Sweep, count_runs, progress_bar
-    from experiments.evidence.tasks import load_task
+    from experiments.tasks import load_task
 
     protocols = [load_task(row.task, row.preset).protocol for row in rows]
     counts = [count_runs(row, protocol) for row, protocol in zip(rows, protocols, strict=True)]
@@ -178,13 +169,15 @@ def _sweep(arguments: argparse.Namespace) -> int:
         print(f"{len(rows)} rows, {sum(counts)} runs")
         return 0
     _check_installed()
-    from experiments.evidence.training import load_trainer
+    from experiments.training.loop import Trainer
 
     check_writable(arguments.output)
+
     # Rows of one task follow each other: its data and what is compiled of it serve all of them.
-    trainer = functools.lru_cache(maxsize=1)(
-        lambda task, preset: load_trainer(task, preset, arguments.data_dir)
-    )
+    @functools.lru_cache(maxsize=1)
+    def trainer(name: str, preset: str) -> Trainer:
+        task = load_task(name, preset)
+        return Trainer(task, task.load(arguments.data_dir))
 
     def run(specs: "Sequence[RunSpec]") -> "Sequence[Result]":
         # Data are loaded when the first run is really needed.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.arms import NESTEROV, PLAIN, SAM_EQUAL, SCHEDULE_FREE, read_arm
 from experiments.evidence.analysis import (
     ArmSummary,
     Comparison,
@@ -16,7 +17,6 @@ from experiments.evidence.analysis import (
     mean_of,
     performance_profile,
 )
-from experiments.evidence.methods import NESTEROV, PLAIN, SAM_EQUAL, SCHEDULE_FREE, read_arm
 
 _COLOURS = {
     PLAIN: "black",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.arms import NESTEROV, PLAIN
 from experiments.errors import UsageError
 from experiments.evidence.analysis import (
     ArmSummary,
@@ -18,13 +19,12 @@ from experiments.evidence.analysis import (
     of_study,
     summarize_row,
 )
-from experiments.evidence.methods import NESTEROV, PLAIN
-from experiments.evidence.records import Result, read_results
 from experiments.evidence.rows import Row
-from experiments.evidence.tasks import load_task
 from experiments.formats import format_interval
 from experiments.page import markdown_table, print_plain
 from experiments.statistics import Interval
+from experiments.tasks import load_task
+from experiments.training.result import Result, read_results
 
 REPORT_FILE, LATEX_FILE = "README.md", "tables.tex"
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]

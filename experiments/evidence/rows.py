@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.arms import OPTIMIZERS, read_arm
 from experiments.errors import UsageError, unknown_name
-from experiments.evidence.methods import OPTIMIZERS, read_arm
-from experiments.evidence.tasks import PRESETS, TASKS
+from experiments.tasks import PRESETS, TASKS
 
 REGISTERED = Path(__file__).with_name("registered.toml")
 STUDIES = ("main", "wider", "horizon", "decay", "robustness", "predictors", "others")

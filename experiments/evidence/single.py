@@ -8,13 +8,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments.errors import UsageError
-from experiments.evidence.records import Point, Result, append_result, read_results
-from experiments.evidence.spec import RunSpec
-from experiments.evidence.tasks import load_task
-from experiments.evidence.training import Keeping, Trainer
 from experiments.folder import check_writable
 from experiments.page import print_plain, report_console
 from experiments.progress import bar_columns
+from experiments.tasks import load_task
+from experiments.training.loop import Keeping, Trainer
+from experiments.training.result import Point, Result, RunSpec, append_result, read_results
 
 RESULTS_FILE = "results.jsonl"
 

@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments.errors import UsageError
-from experiments.evidence.records import FAILED, Result, append_result, read_results
 from experiments.evidence.rows import Row
-from experiments.evidence.spec import RunSpec
-from experiments.evidence.task import Protocol
 from experiments.page import print_plain
 from experiments.progress import bar_columns
+from experiments.task import Protocol
+from experiments.training.result import FAILED, Result, RunSpec, append_result, read_results
 
 Runner = Callable[[Sequence[RunSpec]], Sequence[Result]]
 """Trains runs that differ in nothing but their seeds."""

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
+CURVES_FILE = "curves.png"
+
 
 @dataclasses.dataclass(frozen=True)
 class ArmKind:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,30 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from experiments.data import Splits
-from experiments.data_sources import load_images
-from experiments.models import MLP, VisionTrunk
-from experiments.tasks.digits import TASK as DIGITS
+from experiments.data.digits import load_digits
+from experiments.data.tfds import load_images
+from experiments.models.mlp import MLP
+from experiments.models.transformer import VisionTrunk
 from xgrad_optax.control_variates import HeadedLoss, HeadedParams
 
 CLASSES = 10
 
 # Evaluating on more would take longer than training.
 _CIFAR_EVALUATED = 2000
+
+
+class Splits(NamedTuple):
+    """Three pairs (inputs, labels).
+
+    Attributes:
+        train: what the optimizers see.
+        validation: what hyperparameters are chosen on.
+        test: what is reported and nothing is chosen on.
+    """
+
+    train: Any
+    validation: Any
+    test: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +107,10 @@ def _neighbourhoods(images: jax.Array) -> jax.Array:
 
 def _load_digits(data_dir: str | None) -> Splits:
     del data_dir  # they come with scikit-learn
-    return Splits(*((part.images, part.labels) for part in DIGITS.load()))
+    train, validation, test = (
+        (jnp.asarray(part["image"]), jnp.asarray(part["label"])) for part in load_digits()[:3]
+    )
+    return Splits(train, validation, test)
 
 
 def _load_cifar10(data_dir: str | None) -> Splits:

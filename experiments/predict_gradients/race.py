@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.data import Splits, number_of_examples, take
 from experiments.predict_gradients.config import ARMS, Arm, Clock, PredictConfig
-from experiments.predict_gradients.problems import Problem, with_label_noise
+from experiments.predict_gradients.problems import Problem, Splits, with_label_noise
+from experiments.training.batches import number_of_examples, take
 from xgrad_optax.control_variates import (
     HeadedParams,
     PredictedGradient,

@@ -10,11 +10,10 @@ from experiments.bench.units import format_count
 from experiments.folder import META_FILE, RUNS_FILE
 from experiments.formats import format_difference, format_interval
 from experiments.page import TABLE_STYLE, markdown_table
-from experiments.predict_gradients.config import ARMS, PredictConfig
+from experiments.predict_gradients.config import ARMS, CURVES_FILE, PredictConfig
 from experiments.predict_gradients.records import PredictRecord
 from experiments.predict_gradients.summary import ArmSummary, Reached, summarize, target_accuracy
 from experiments.provenance import cautions, describe_origin
-from experiments.results import CURVES_FILE
 from experiments.runs import shortfall
 from experiments.statistics import CONFIDENCE
 

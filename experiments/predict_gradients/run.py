@@ -3,13 +3,12 @@
 import functools
 from pathlib import Path
 
-from experiments.predict_gradients.config import PredictConfig
+from experiments.predict_gradients.config import CURVES_FILE, PredictConfig
 from experiments.predict_gradients.plots import plot_curves
 from experiments.predict_gradients.problems import load_problem
 from experiments.predict_gradients.race import Program, race
 from experiments.predict_gradients.records import PredictRecord, make_record
 from experiments.predict_gradients.report import markdown_report, terminal_report
-from experiments.results import CURVES_FILE
 from experiments.runs import publish, run_all, shortfall
 
 

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 from quick import jit_quickly
 
-from experiments.models import LeNet
-from experiments.patch_lenet import PatchLeNet
+from experiments.models.lenet import LeNet
+from experiments.models.patch_lenet import PatchLeNet
 
 
 def test_lenet_by_products_is_lenet():

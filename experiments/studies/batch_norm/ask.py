@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+from experiments.arms import horizon_label
 from experiments.kinds import below_one, count, horizon
-from experiments.optimizers import horizon_label
 from experiments.options import fixed, many, names, one, output, seeds
 from experiments.study import Study
 

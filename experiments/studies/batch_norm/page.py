@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import RenderableType
 
+from experiments.arms import horizon_label
 from experiments.compared import grouped
 from experiments.formats import format_difference, format_interval
-from experiments.optimizers import horizon_label
 from experiments.page import Column, Table
 from experiments.statistics import mean_interval, paired_difference
 from experiments.studies.batch_norm.ask import RATES, Config, Record

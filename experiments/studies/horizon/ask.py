@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+from experiments.arms import horizon_label
 from experiments.kinds import count, horizon, positive
-from experiments.optimizers import horizon_label
 from experiments.options import data_dir, many, one, output, seeds
 from experiments.problems import examples_field, momentum_field, problem_field
 from experiments.study import Study

@@ -9,12 +9,12 @@ import numpy as np
 import optax
 
 import xgrad_optax
-from experiments.data import epoch_batches, number_of_examples, take
 from experiments.folder import number
 from experiments.problems import Problem, load_problem
 from experiments.progress import Progress
 from experiments.studies.horizon.ask import FAILED, Arm, Config, Record
 from experiments.studies.horizon.stable_horizon import stable_horizon
+from experiments.training.batches import epoch_batches, number_of_examples, take
 
 
 def prepare(config: Config, progress: Progress) -> Callable[[Arm], list[Record]]:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.arms import CLOSED_FORM, OF_PAPERS, OPTIMIZERS, horizon_label
 from experiments.kinds import chosen_learning_rates, count, horizon, learning_rate_origin
-from experiments.optimizers import OPTIMIZERS, GradientRule, Recipe, horizon_label
 from experiments.options import (
     choice,
     derived,
@@ -19,19 +19,14 @@ from experiments.options import (
     seeds,
 )
 from experiments.study import Study
-from experiments.tasks import TASKS, load_task
-
-CLOSED_FORM = "closed-form"
+from experiments.tasks import TASKS
+from experiments.tasks.constant import training_of
 
 # Name -> what it says, for `python -m experiments list`.
 PREDICTORS: Mapping[str, str] = {
     CLOSED_FORM: "the optimizer's own closed form, read off its moments",
     "last-update": "repeats the last update",
     "zero-gradient": "asks the optimizer what it would do without further gradients",
-}
-_CONSTRUCTORS = {
-    "last-update": Recipe("xgrad_optax.predictors:last_update"),
-    "zero-gradient": Recipe("xgrad_optax.predictors:zero_gradient"),
 }
 _WITHOUT_CLOSED_FORM = ("rmsprop",)  # without momentum its named optimizer repeats the last update
 
@@ -41,7 +36,7 @@ class Config:
     """The configuration of ``python -m experiments prediction-error``."""
 
     task: str = choice("task", TASKS, "digits")
-    optimizers: tuple[str, ...] = names("optimizer", OPTIMIZERS, recorded=False)
+    optimizers: tuple[str, ...] = names("optimizer", OPTIMIZERS, OF_PAPERS, recorded=False)
     predictors: tuple[str, ...] = names("predictor", PREDICTORS)
     trained_with: tuple[float, ...] = many(
         horizon,
@@ -71,14 +66,14 @@ class Config:
         """Returns the configuration with what the task decides."""
         asked: Any = self.learning_rates  # texts until now
         rates = chosen_learning_rates(asked, self.optimizers)
-        task = load_task(self.task)
+        training = training_of(self.task)
         return dataclasses.replace(
             self,
             learning_rates={
-                name: rates.get(name, task.learning_rates[name]) for name in self.optimizers
+                name: rates.get(name, training.learning_rates[name]) for name in self.optimizers
             },
-            learning_rate_origin=learning_rate_origin(rates, task.learning_rate_origin),
-            batch_size=task.batch_size,
+            learning_rate_origin=learning_rate_origin(rates, training.origin_of(self.optimizers)),
+            batch_size=training.protocol.batch_size,
         )
 
     def items(self) -> list["Arm"]:
@@ -110,17 +105,6 @@ class Arm:
 
     def __str__(self) -> str:
         return f"{self.optimizer} {self.predictor} {horizon_label(self.s)}"
-
-    def gradient_rule(self) -> GradientRule:
-        """Builds the optimizer with its predictor; also with s = 0, where it predicts unheard."""
-        from xgrad_optax import with_weight_prediction
-
-        family = OPTIMIZERS[self.optimizer]
-        if self.predictor == CLOSED_FORM:
-            return GradientRule(*family.predicted.build(self.learning_rate, s=self.s))
-        predictor = _CONSTRUCTORS[self.predictor].build()
-        plain = family.plain.build(self.learning_rate)
-        return GradientRule(*with_weight_prediction(plain, self.s, predictor=predictor))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from experiments.arms import horizon_label
 from experiments.compared import grouped
 from experiments.figures import band, frame, ordered_colors
-from experiments.optimizers import horizon_label
 from experiments.studies.prediction_error.ask import Config, Record
 
 NO_PREDICTION = 1.0

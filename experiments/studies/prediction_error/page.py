@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Group, RenderableType
 
+from experiments.arms import horizon_label
 from experiments.compared import grouped
 from experiments.formats import format_interval
-from experiments.optimizers import horizon_label
 from experiments.page import Column, Table
 from experiments.statistics import Interval, mean_interval
 from experiments.studies.prediction_error.ask import Config, Record

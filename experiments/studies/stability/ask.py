@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from experiments.arms import horizon_label
 from experiments.kinds import horizon, seed
-from experiments.optimizers import horizon_label
 from experiments.options import data_dir, derived, many, one, output
 from experiments.problems import examples_field, momentum_field, problem_field
 from experiments.study import Study

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from experiments.arms import horizon_label
 from experiments.figures import frame, ordered_colors
-from experiments.optimizers import horizon_label
 from experiments.studies.stability.ask import Config, Record
 from xgrad_optax.stability import (
     best_horizon,

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from rich.console import RenderableType
 
+from experiments.arms import horizon_label
 from experiments.formats import format_optional
-from experiments.optimizers import horizon_label
 from experiments.page import Column, Table, shortfall
 from experiments.studies.stability.ask import Config, Record
 from experiments.studies.stability.figures import draw_choice, draw_limits
