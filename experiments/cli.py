@@ -19,7 +19,6 @@ from experiments.arms import OPTIMIZERS
 from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
 from experiments.errors import UsageError
 from experiments.evidence.cli import add_evidence
-from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
 from experiments.study import Command
 from experiments.tasks import TASKS
 
@@ -97,6 +96,5 @@ _NOT_YET_STUDIES = (
     (20, add_bench, list_bench),
     (21, add_scale, None),
     (22, add_page, None),
-    (40, add_predict_gradients, list_predict_gradients),
     (90, add_evidence, None),
 )
