@@ -1,6 +1,7 @@
 """The arms as compiled programs."""
 
 import concurrent.futures
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -55,6 +56,10 @@ class Program:
         self._transform = optax.adam(arm.learning_rate)
         # A first guess: counting needs a gradient function, "auto" needs what is counted or timed.
         self.gradient = self._make_gradient(cost_ratio=0.5)
+
+    def as_kind(self, kind: str) -> "Program":
+        """Returns the same with gradients made in another way."""
+        return Program(self.problem, dataclasses.replace(self.arm, kind=kind), self._config)
 
     def count(self, train: Any) -> None:
         """Counts what its gradients cost."""
@@ -146,43 +151,34 @@ def compile_all(
     programs = [Program(problem, arm, config) for arm in config.arms]
     auto = [program for program in programs if program.arm.kind == _AUTO]
     others = [program for program in programs if program.arm.kind != _AUTO]
-    extra = [] if config.clock == "gigaflops" else _for_timing(programs, config)
-    together = _Together(2 * len(programs) + len(extra), show)
-    if config.clock == "gigaflops":
-        together.run([program.count for program in programs], train)
+    counting = [program.count for program in programs]
+    if config.clock == "gigaflops":  # else timing would only take time
+        together = _Together(2 * len(programs), show)
+        together.run(counting, train)
         for program in programs:
             program.choose_by(program.costs.ratio)
         together.run([program.compile for program in (*auto, *others)], train)
         return programs
-    extra = _for_timing(programs, config)
-    together.run([program.compile for program in (*others, *extra)], train)
-    _time([*others, *extra], train)
+    known = others + _for_timing(programs)
+    together = _Together(len(known) + len(auto) + len(counting), show)
+    together.run([program.compile for program in known], train)
+    _time(known, train)
     for program in auto:
-        program.cost_ratio_seconds = _like(
-            program, _PREDICTED, [*others, *extra]
-        ).cost_ratio_seconds
+        program.cost_ratio_seconds = _like(program, _PREDICTED, known).cost_ratio_seconds
         program.choose_by(program.cost_ratio_seconds)
-    counting = [program.count for program in programs]
     together.run([*(program.compile for program in auto), *counting], train)
     return programs
 
 
-def _for_timing(programs: Iterable[Program], config: Config) -> list[Program]:
+def _for_timing(programs: Iterable[Program]) -> list[Program]:
     """What must be timed beside the arms: their plain gradient, and what ``"auto"`` predicts."""
-    wanted = [
-        (kind, program.arm)
-        for program in programs
-        if program.arm.kind != PLAIN
-        for kind in (PLAIN, *([_PREDICTED] if program.arm.kind == _AUTO else []))
-    ]
-    present = {(program.arm.kind, program.arm.batch_size) for program in programs}
-    missing = {
-        (kind, arm.batch_size): Arm(kind, arm.batch_size, arm.learning_rate)
-        for kind, arm in wanted
-        if (kind, arm.batch_size) not in present
-    }
-    problem = next(program.problem for program in programs)
-    return [Program(problem, arm, config) for arm in missing.values()]
+    found = {(program.arm.kind, program.arm.batch_size): program for program in programs}
+    missing = {}
+    for kind, size in found:
+        for needed in {PLAIN: [], _AUTO: [PLAIN, _PREDICTED]}.get(kind, [PLAIN]):
+            if (needed, size) not in found:
+                missing[needed, size] = found[kind, size].as_kind(needed)
+    return list(missing.values())
 
 
 def _time(programs: Iterable[Program], train: Any) -> None:
