@@ -18,7 +18,6 @@ from experiments.arguments import (
 from experiments.arms import OPTIMIZERS
 from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
 from experiments.errors import UsageError
-from experiments.evidence.cli import add_evidence
 from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
 from experiments.study import Command
 from experiments.tasks import TASKS
@@ -98,5 +97,4 @@ _NOT_YET_STUDIES = (
     (21, add_scale, None),
     (22, add_page, None),
     (40, add_predict_gradients, list_predict_gradients),
-    (90, add_evidence, None),
 )
