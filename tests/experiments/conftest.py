@@ -61,7 +61,7 @@ PROTOCOL = Protocol(
     batch_size=8,
     epochs=4,
     schedule="constant",
-    learning_rates={name: (0.05,) for name in OPTIMIZERS},
+    learning_rates=dict.fromkeys(OPTIMIZERS, (0.05,)),
     weight_decay=None,
 )
 TRAINING = constant.Training(
