@@ -178,7 +178,8 @@ def _is_empty(part: str, after: str) -> bool:
     def depth(text: str) -> int:
         return len(text) - len(text.lstrip("#"))
 
-    return depth(part) > 0 and (not after or 0 < depth(after) <= depth(part))
+    # A hole may hold a heading with its text.
+    return "\n" not in part and depth(part) > 0 and (not after or 0 < depth(after) <= depth(part))
 
 
 # --------------------------------------------------------------------------------------------------

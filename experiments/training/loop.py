@@ -15,13 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.arms import SAM, SAM_EQUAL
+from experiments.folder import number
 from experiments.provenance import describe_environment
 from experiments.task import Data, Examples, Task
 from experiments.training.batches import steps_per_epoch, take, training_batches
 from experiments.training.checkpoints import Checkpoints, Snapshot
 from experiments.training.program import Program, compile_program, measure
-from experiments.training.result import DIVERGED, FINISHED, Point, Result, RunSpec, finite
+from experiments.training.result import DIVERGED, FINISHED, Point, Result, RunSpec
 from experiments.training.step import Progress
+
+_DIGITS = 7  # of a float32
 
 Listener = Callable[[int, int, Point | None], None]
 """Told ``(steps done, steps in all, what was just measured)``."""
@@ -206,7 +209,7 @@ class _Run:
             epoch=self.steps_done // self.epoch_steps,
             step=self.steps_done,
             seconds=round(self._seconds, 3),
-            train_loss=finite(train_loss),
+            train_loss=number(train_loss, _DIGITS),
             validation=validation,
             test=test,
         )
@@ -217,7 +220,7 @@ class _Run:
     def _measures(self, variables: Any, part: str) -> Mapping[str, float | None]:
         examples = getattr(self._trainer.data, part)
         measures = measure(self._trainer.task, self._trainer.measure, variables, examples)
-        return {name: finite(value) for name, value in measures.items()}
+        return {name: number(value, _DIGITS) for name, value in measures.items()}
 
     def snapshot(self) -> Snapshot:
         """Returns all that the rest of the run depends on."""
@@ -264,11 +267,11 @@ def _advance_together(runs: Sequence[_Run], program: Program) -> None:
             losses.append(loss)
         of_all = np.array(losses)  # waits for the steps
         share = (time.monotonic() - began) / len(runs)
-        for number, run in enumerate(runs):
+        for place, run in enumerate(runs):
             if not run.over:
-                run.progress = jax.tree.map(lambda leaf: leaf[number], progress)  # noqa: B023
+                run.progress = jax.tree.map(lambda leaf: leaf[place], progress)  # noqa: B023
                 run.steps_done += run.epoch_steps
-                run.end_epoch(of_all[:, number].tolist(), share)
+                run.end_epoch(of_all[:, place].tolist(), share)
 
 
 def _due(keeping: Keeping | None) -> Iterator[bool]:

@@ -1,10 +1,8 @@
-"""One run and its result: append-only JSON lines that survive full disks and cut-off lines."""
+"""One run and its result: a line of JSON that may be cut off."""
 
 import dataclasses
 import hashlib
 import json
-import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,30 +113,6 @@ class Result:
         return max(
             measured, key=lambda point: sign * (point.validation[self.metric] or 0), default=None
         )
-
-
-def finite(value: float) -> float | None:
-    """Returns a number with the digits of a float32, or None if it is not finite."""
-    return float(f"{value:.7g}") if math.isfinite(value) else None
-
-
-def append_result(file: Path, result: Result) -> None:
-    """Appends one line, or nothing: a line that the disk has no room for is taken back.
-
-    Raises:
-        OSError: it could not be written.
-    """
-    line = (json.dumps(dataclasses.asdict(result), allow_nan=False) + "\n").encode()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Without a buffer, which would write what is left of the line once more when it is closed.
-    with file.open("ab", buffering=0) as opened:
-        before = opened.seek(0, os.SEEK_END)
-        try:
-            while line:
-                line = line[opened.write(line) :]  # a disk that fills up takes a part
-        except OSError:
-            opened.truncate(before)
-            raise
 
 
 def read_results(files: Iterable[Path]) -> tuple[list[Result], list[str]]:

@@ -5,25 +5,22 @@ import pytest
 from run_files import read_meta, read_records, read_table
 
 from experiments.cli import main
-from experiments.studies.prediction_error import ask, work
+from experiments.studies.prediction_error import work
 from experiments.studies.prediction_error.ask import PREDICTORS, Config
 
 FILES = {"report.md", "errors.png", "runs.jsonl", "meta.json"}
 
 
 @pytest.fixture(scope="module")
-def run(regression, tmp_path_factory):
+def run(known_regression, tmp_path_factory):
     """Runs the command on the regression task; returns the exit status and the run folder."""
 
     def run(arguments):
         folder = tmp_path_factory.mktemp("prediction-error") / "run"
-        options = "--seeds 2 --epochs 2 --ahead 1 3"
+        options = "--task regression --seeds 2 --epochs 2 --ahead 1 3"
         return main(f"prediction-error {options} {arguments} --output {folder}".split()), folder
 
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (ask, work):
-            patch.setattr(module, "load_task", lambda name: regression)
-        yield run
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +86,7 @@ def test_meta_keeps_the_configuration(complete):
     meta = read_meta(complete)
     assert (meta["status"], meta["arms_finished"], meta["arms_planned"]) == ("complete", 10, 10)
     assert meta["configuration"] == {
-        "task": "digits",
+        "task": "regression",
         "learning_rates": {"adam": 0.05, "rmsprop": 0.05},
         "learning_rate_origin": "made up",
         "predictors": list(PREDICTORS),

@@ -1,6 +1,5 @@
-"""The command ``run``: one run with all that one wants to watch of it."""
+"""``run``: one run with all that one wants to watch of it."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -8,58 +7,59 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments.errors import UsageError
-from experiments.folder import check_writable
+from experiments.folder import append_records, check_writable
 from experiments.page import print_plain, report_console
 from experiments.progress import bar_columns
+from experiments.studies.evidence.ask import RunConfig
 from experiments.tasks import load_task
 from experiments.training.loop import Keeping, Trainer
-from experiments.training.result import Point, Result, RunSpec, append_result, read_results
+from experiments.training.result import Point, Result, RunSpec, read_results
 
 RESULTS_FILE = "results.jsonl"
 
 
-def run_single(arguments: argparse.Namespace) -> int:
+def run_single(config: RunConfig) -> int:
     """Trains one run as asked for; returns the exit status."""
-    task = load_task(arguments.task, arguments.preset)
-    rates = task.protocol.learning_rates[arguments.optimizer]
+    task = load_task(config.task, config.preset)
+    rates = task.protocol.learning_rates[config.optimizer]
     spec = RunSpec(
         task=task.name,
         preset=task.preset,
-        optimizer=arguments.optimizer,
-        arm=arguments.arm,
-        learning_rate=arguments.learning_rate or rates[len(rates) // 2],
-        seed=arguments.seed,
-        epochs=arguments.epochs,
-        weight_decay=arguments.weight_decay,
+        optimizer=config.optimizer,
+        arm=config.arm,
+        learning_rate=config.learning_rate or rates[len(rates) // 2],
+        seed=config.seed,
+        epochs=config.epochs,
+        weight_decay=config.weight_decay,
     )
-    folder: Path = arguments.output or Path("runs", spec.key)
-    keeping = _keeping(arguments, folder, spec)
-    trainer = Trainer(task, task.load(arguments.data_dir))
+    folder: Path = config.output or Path("runs", spec.key)
+    keeping = _keeping(config, folder, spec)
+    trainer = Trainer(task, task.load(config.data_dir))
     with _Watching(str(spec), folder / "tensorboard", task.metric.name) as watching:
         result = trainer.run(spec, keeping, watching.listen)
-    append_result(folder / RESULTS_FILE, result)
+    append_records(folder / RESULTS_FILE, [result])
     _show(result, folder)
     return 0
 
 
-def _keeping(arguments: argparse.Namespace, folder: Path, spec: RunSpec) -> Keeping:
+def _keeping(config: RunConfig, folder: Path, spec: RunSpec) -> Keeping:
     """Returns where checkpoints go, after making sure that nothing is lost or taken for new."""
     file, checkpoints = folder / RESULTS_FILE, folder / "checkpoints" / spec.key
     known, _ = read_results([file] if file.exists() else [])
     if any(result.spec == spec for result in known):
         raise UsageError(f"{file} has the result of this run already; give --output another folder")
-    if checkpoints.exists() and not arguments.resume:
+    if checkpoints.exists() and not config.resume:
         raise UsageError(
             f"{checkpoints} holds a run that was cut off; --resume continues it, and --output "
             "with another folder begins anew"
         )
-    if arguments.resume and not checkpoints.exists():
+    if config.resume and not checkpoints.exists():
         raise UsageError(f"there is nothing to resume in {checkpoints}; leave --resume out")
     check_writable(folder)
     return Keeping(
         folder=checkpoints,
-        seconds=arguments.checkpoint_seconds,
-        steps=arguments.checkpoint_steps,
+        seconds=config.checkpoint_seconds,
+        steps=config.checkpoint_steps,
     )
 
 

@@ -10,7 +10,6 @@ from experiments.arms import OPTIMIZERS, read_arm
 from experiments.errors import UsageError, unknown_name
 from experiments.tasks import PRESETS, TASKS
 
-REGISTERED = Path(__file__).with_name("registered.toml")
 STUDIES = ("main", "wider", "horizon", "decay", "robustness", "predictors", "others")
 
 
@@ -23,7 +22,7 @@ class Row:
         study: what it belongs to, one of ``STUDIES``.
         task: key into ``TASKS``.
         preset: ``"cpu"`` or ``"paper"``.
-        optimizer: key into ``methods.OPTIMIZERS``.
+        optimizer: key into ``arms.OPTIMIZERS``.
         arms: names of arms.
         seeds: those that are reported.
         tuning_seeds: those that the learning rate is chosen on, none of ``seeds``.
@@ -45,7 +44,7 @@ class Row:
     weight_decay: float | None = None
 
 
-def read_rows(file: Path = REGISTERED) -> Sequence[Row]:
+def read_rows(file: Path) -> Sequence[Row]:
     """Reads a table of rows: TOML with ``[[row]]`` entries that have the fields of :class:`Row`.
 
     Raises:

@@ -8,15 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.arms import NESTEROV, PLAIN, SAM_EQUAL, SCHEDULE_FREE, read_arm
-from experiments.evidence.analysis import (
-    ArmSummary,
+from experiments.studies.evidence.effects import (
     Comparison,
     Effect,
-    RowSummary,
     is_prediction,
-    mean_of,
     performance_profile,
 )
+from experiments.studies.evidence.summaries import ArmSummary, RowSummary, mean_of
 
 _COLOURS = {
     PLAIN: "black",

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,11 +13,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments.errors import UsageError
-from experiments.evidence.rows import Row
+from experiments.folder import append_records, check_writable
 from experiments.page import print_plain
 from experiments.progress import bar_columns
+from experiments.studies.evidence.ask import SweepConfig, check_installed
+from experiments.studies.evidence.rows import Row, choose_rows, read_rows
+from experiments.study import INTERRUPTED
 from experiments.task import Protocol
-from experiments.training.result import FAILED, Result, RunSpec, append_result, read_results
+from experiments.tasks import load_task
+from experiments.training.loop import Trainer
+from experiments.training.result import FAILED, Result, RunSpec, read_results
 
 Runner = Callable[[Sequence[RunSpec]], Sequence[Result]]
 """Trains runs that differ in nothing but their seeds."""
@@ -182,7 +188,7 @@ class Sweep:
         self.tally.ran += 1
         self.tally.failed += result.status == FAILED
         try:
-            append_result(file, result)
+            append_records(file, [result])
         except OSError as error:
             self.tally.unwritten += 1
             self._say(f"{result.spec}: result not written to {file.name} ({error.strerror})")
@@ -239,3 +245,45 @@ def progress_bar(total: int) -> Iterator[tuple[Callable[[RunSpec], None], Callab
                 print_plain(console, f"[{begun}/{total}] {spec}")
 
         yield begin, lambda text: print_plain(console, text)
+
+
+def run_sweep(config: SweepConfig) -> int:
+    """Sweeps as asked for; returns the exit status."""
+    rows = choose_rows(read_rows(config.table), config.rows, config.tasks)
+    planned = [(row, load_task(row.task, row.preset).protocol) for row in rows]
+    total = sum(count_runs(*each) for each in planned)
+    if config.dry_run:
+        for row, protocol in planned:
+            runs = count_runs(row, protocol)
+            print(f"{row.name:<28} {row.study:<11} {runs:>4} runs: {', '.join(row.arms)}")
+        print(f"{len(rows)} rows, {total} runs")
+        return 0
+    check_installed()
+    check_writable(config.output)
+
+    # Rows of one task follow each other: its data and what is compiled of it serve all of them.
+    @functools.lru_cache(maxsize=1)
+    def trainer(name: str, preset: str) -> Trainer:
+        task = load_task(name, preset)
+        return Trainer(task, task.load(config.data_dir))
+
+    def run(specs: Sequence[RunSpec]) -> Sequence[Result]:
+        # Data are loaded when the first run is really needed.
+        return trainer(specs[0].task, specs[0].preset).run_at_once(specs)
+
+    with progress_bar(total) as (begin, say):
+        sweep = Sweep(run, config.output, say, config.seeds_at_once)
+        try:
+            for spec in sweep.rows(planned):
+                begin(spec)
+        except KeyboardInterrupt:
+            say("interrupted; the same command goes on where this stopped")
+            return INTERRUPTED
+    tally = sweep.tally
+    print(
+        f"{tally.ran} runs done, {tally.known} known before, {tally.failed} failed, "
+        f"{tally.unwritten} not written, {tally.skipped} rows skipped; results are in "
+        f"{config.output}",
+        file=sys.stderr,
+    )
+    return 1 if tally.failed or tally.unwritten or tally.skipped else 0
