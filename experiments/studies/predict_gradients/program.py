@@ -159,7 +159,7 @@ def compile_all(
             program.choose_by(program.costs.ratio)
         together.run([program.compile for program in (*auto, *others)], train)
         return programs
-    known = others + _for_timing(programs)
+    known = others + beside(programs)
     together = _Together(len(known) + len(auto) + len(counting), show)
     together.run([program.compile for program in known], train)
     _time(known, train)
@@ -170,7 +170,7 @@ def compile_all(
     return programs
 
 
-def _for_timing(programs: Iterable[Program]) -> list[Program]:
+def beside(programs: Iterable[Program]) -> list[Program]:
     """What must be timed beside the arms: their plain gradient, and what ``"auto"`` predicts."""
     found = {(program.arm.kind, program.arm.batch_size): program for program in programs}
     missing = {}
