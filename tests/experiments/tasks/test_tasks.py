@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.data import take
-from experiments.evidence.loading import measuring_batches
-from experiments.evidence.methods import OPTIMIZERS
-from experiments.evidence.schedules import SCHEDULES
-from experiments.evidence.task import Variables
-from experiments.evidence.tasks import PRESETS, TASKS, load_task
+from experiments.arms import OF_PAPERS, OPTIMIZERS
+from experiments.errors import UsageError
+from experiments.task import Variables
+from experiments.tasks import PRESETS, TASKS, load_task
+from experiments.tasks.constant import training_of
+from experiments.training.batches import measuring_batches, take
+from experiments.training.schedules import SCHEDULES
 from tests.experiments.quick import jit_quickly
 
 # The others' steps are computed elsewhere: those of the text and generative tasks in files of their
@@ -94,3 +95,25 @@ def test_rows_that_only_fill_up_do_not_count(name):
     expected, found = (measure(variables, batch)[0] for batch in (full, filled))
     for measure_name in expected:
         np.testing.assert_allclose(found[measure_name], expected[measure_name], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_can_be_compared(name):
+    training = training_of(name)
+    assert set(training.learning_rates) == set(OPTIMIZERS)
+    assert training.early_epoch < training.protocol.epochs
+    assert training.protocol.schedule in SCHEDULES
+
+
+def test_rates_that_nobody_chose_for_a_task_are_said_to_be_usual():
+    training = training_of("digits")
+    assert training.origin_of(OF_PAPERS) == training.origin
+    assert training.origin_of(["adam", "yogi", "lion"]).endswith("; for yogi, lion as is usual")
+    assert training_of("mnist").learning_rates["adam"] == 1e-3
+
+
+def test_unknown_names_list_the_valid_ones():
+    with pytest.raises(UsageError, match=r"unknown task 'imagenet'; valid: digits"):
+        load_task("imagenet")
+    with pytest.raises(UsageError, match=r"unknown preset 'tpu'; valid: cpu, paper"):
+        load_task("digits", "tpu")
