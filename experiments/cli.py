@@ -18,7 +18,6 @@ from experiments.arguments import (
 from experiments.arms import OPTIMIZERS
 from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
 from experiments.errors import UsageError
-from experiments.predict_gradients.cli import add_predict_gradients, list_predict_gradients
 from experiments.study import Command
 from experiments.tasks import TASKS
 
@@ -96,5 +95,4 @@ _NOT_YET_STUDIES = (
     (20, add_bench, list_bench),
     (21, add_scale, None),
     (22, add_page, None),
-    (40, add_predict_gradients, list_predict_gradients),
 )

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.predict_gradients.config import PLAIN
-from experiments.predict_gradients.records import PredictRecord
+from experiments.compared import grouped
 from experiments.statistics import Interval, mean_interval, paired_difference
+from experiments.studies.predict_gradients.ask import PLAIN, Record
 
 # Of the best plain arm's budget: where the target accuracy is read.
 _TARGET_AT = 0.8
@@ -43,7 +43,7 @@ class ArmSummary(NamedTuple):
         test_accuracy: after the last step.
     """
 
-    records: list[PredictRecord]
+    records: list[Record]
     is_reference: bool
     at_equal_time: Interval
     time_difference: Interval
@@ -60,21 +60,18 @@ class ArmSummary(NamedTuple):
         return self.records[0].arm
 
 
-def by_arm(records: Sequence[PredictRecord]) -> dict[str, list[PredictRecord]]:
+def by_arm(records: Sequence[Record]) -> dict[str, list[Record]]:
     """The records of each arm, by seed."""
-    arms: dict[str, list[PredictRecord]] = {}
-    for record in records:
-        arms.setdefault(record.arm, []).append(record)
-    return arms
+    return grouped(records, lambda record: record.arm)
 
 
-def best_plain(records: Sequence[PredictRecord]) -> str:
+def best_plain(records: Sequence[Record]) -> str:
     """The plain arm with the highest mean validation accuracy when its budget is used up."""
     arms = {name: runs for name, runs in by_arm(records).items() if runs[0].kind == PLAIN}
     return max(arms, key=lambda name: float(np.mean([run.accuracy[-1] for run in arms[name]])))
 
 
-def target_accuracy(records: Sequence[PredictRecord], given: float | None) -> float:
+def target_accuracy(records: Sequence[Record], given: float | None) -> float:
     """The target: as given, or what the best plain arm has after 80 % of its budget."""
     if given is not None:
         return given
@@ -82,7 +79,7 @@ def target_accuracy(records: Sequence[PredictRecord], given: float | None) -> fl
     return float(np.mean([_at(run.flops, run, _TARGET_AT * run.flops[-1]) for run in runs]))
 
 
-def summarize(records: Sequence[PredictRecord], target: float) -> list[ArmSummary]:
+def summarize(records: Sequence[Record], target: float) -> list[ArmSummary]:
     """Returns one summary for each arm, in the order in which they ran."""
     reference, arms = best_plain(records), by_arm(records)
     shared_flops = min(run.flops[-1] for run in records)
@@ -116,11 +113,11 @@ def summarize(records: Sequence[PredictRecord], target: float) -> list[ArmSummar
     ]
 
 
-def _at(axis: Sequence[float], run: PredictRecord, place: float) -> float:
+def _at(axis: Sequence[float], run: Record, place: float) -> float:
     return float(np.interp(place, axis, run.accuracy))
 
 
-def _cost(axis: Sequence[float], run: PredictRecord, target: float) -> float | None:
+def _cost(axis: Sequence[float], run: Record, target: float) -> float | None:
     """Where the accuracy first is at the target, linear between checkpoints."""
     reached = next((i for i, accuracy in enumerate(run.accuracy) if accuracy >= target), None)
     if reached is None or reached == 0:

@@ -8,10 +8,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from experiments.predict_gradients.config import ARMS, PLAIN, PredictConfig
-from experiments.predict_gradients.records import PredictRecord
-from experiments.predict_gradients.summary import by_arm
-from experiments.statistics import mean_interval
+from experiments.figures import band, frame
+from experiments.studies.predict_gradients.ask import ARMS, PLAIN, Config, Record
+from experiments.studies.predict_gradients.summary import by_arm
 
 _PLACES = 60  # on each axis, at which the seeds' curves are averaged
 
@@ -25,7 +24,7 @@ _COLORS = dict(
 )
 
 
-def plot_curves(path: Path, records: Sequence[PredictRecord], config: PredictConfig) -> None:
+def draw_curves(path: Path, records: Sequence[Record], config: Config) -> None:
     """Draws four panels: accuracy by time, accuracy by operations, ρ and f by time.
 
     Args:
@@ -47,15 +46,15 @@ def plot_curves(path: Path, records: Sequence[PredictRecord], config: PredictCon
     figure.savefig(path, dpi=130)
 
 
-def _seconds(run: PredictRecord) -> list[float]:
+def _seconds(run: Record) -> list[float]:
     return run.seconds
 
 
-def _gigaflops(run: PredictRecord) -> list[float]:
+def _gigaflops(run: Record) -> list[float]:
     return [flops / 1e9 for flops in run.flops]
 
 
-def _styles(records: Sequence[PredictRecord]) -> dict[str, dict[str, Any]]:
+def _styles(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     plain = [arm for arm, runs in by_arm(records).items() if runs[0].kind == PLAIN]
     greys = colormaps["Greys"](np.linspace(0.9, 0.4, max(len(plain), 1)))
     return {
@@ -68,9 +67,9 @@ def _styles(records: Sequence[PredictRecord]) -> dict[str, dict[str, Any]]:
 
 def _draw(
     panel: Any,
-    runs: Sequence[PredictRecord],
-    axis: Callable[[PredictRecord], Sequence[float]],
-    value: Callable[[PredictRecord], Sequence[float | None]],
+    runs: Sequence[Record],
+    axis: Callable[[Record], Sequence[float]],
+    value: Callable[[Record], Sequence[float | None]],
     style: dict[str, Any],
     label: str,
 ) -> None:
@@ -82,21 +81,16 @@ def _draw(
     low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
     places = np.linspace(low, high, _PLACES)
     values = np.array([np.interp(places, x, y) for x, y in curves])
-    mean, half_width = np.array([mean_interval(column) for column in values.T]).T
-    panel.plot(places, mean, label=label, **style)
-    if np.isfinite(half_width).all():
-        ends = mean - half_width, mean + half_width
-        panel.fill_between(places, *ends, color=style["color"], alpha=0.15, linewidth=0)
+    band(panel, places, values, style, label=label)
 
 
-def _label(figure: Figure, panels: Sequence[Any], config: PredictConfig) -> None:
+def _label(figure: Figure, panels: Sequence[Any], config: Config) -> None:
     by_time, by_flops, alignment, fraction = panels
     names = ("validation accuracy [%]", "validation accuracy [%]", "alignment ρ", "control part f")
     for panel, name in zip(panels, names, strict=True):
         panel.set_ylabel(name)
         panel.set_xlabel("seconds of the arm's own clock")
-        panel.grid(True, color="0.92")
-        panel.spines[["top", "right"]].set_visible(False)
+        frame(panel)
     by_flops.set_xlabel("billions of floating-point operations, fits included")
     for panel in (by_time, by_flops):
         top = max((line.get_ydata().max() for line in panel.lines), default=100.0)

@@ -1,6 +1,5 @@
 """``predict-gradients`` end to end on a tiny problem, and the numbers of its report."""
 
-import dataclasses
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -8,12 +7,19 @@ import numpy as np
 import pytest
 from run_files import read_meta, read_records
 
-import experiments.predict_gradients.problems as problems
 from experiments.cli import main
-from experiments.predict_gradients.config import ARMS, DEFAULTS, PLAIN, PROBLEMS, PredictConfig
-from experiments.predict_gradients.problems import Problem, load_problem, with_label_noise
-from experiments.predict_gradients.records import PredictRecord
-from experiments.predict_gradients.summary import (
+from experiments.options import recorded
+from experiments.studies.predict_gradients import problems
+from experiments.studies.predict_gradients.ask import (
+    ARMS,
+    DEFAULTS,
+    PLAIN,
+    PROBLEMS,
+    Config,
+    Record,
+)
+from experiments.studies.predict_gradients.problems import Problem, load_problem, with_label_noise
+from experiments.studies.predict_gradients.summary import (
     best_plain,
     by_arm,
     summarize,
@@ -29,11 +35,11 @@ def configurations(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     seen = []
 
-    def run(config, data_dir, folder):
-        seen.append((config, data_dir))
-        return True
+    def run(study, config):
+        seen.append(config)
+        return 0
 
-    monkeypatch.setattr("experiments.predict_gradients.run.predict_gradients", run)
+    monkeypatch.setattr("experiments.study.run", run)
     return seen
 
 
@@ -55,7 +61,7 @@ def tiny_run(tmp_path_factory):
 
 def test_every_arm_uses_up_the_same_operations(tiny_run):
     assert {path.name for path in tiny_run.iterdir()} == FILES
-    records = [PredictRecord(**record) for record in read_records(tiny_run)]
+    records = [Record(**record) for record in read_records(tiny_run)]
     names = ["plain 8", "auto 16", "combined 16"]
     assert [record.arm for record in records] == names * 2
     assert [record.seed for record in records] == [0] * len(names) + [1] * len(names)
@@ -64,11 +70,28 @@ def test_every_arm_uses_up_the_same_operations(tiny_run):
         assert all(np.diff(record.flops) > 0), "checkpoints come after more work"
         assert record.rejected == 0
         assert 0 <= record.test_accuracy <= 100
-    assert read_meta(tiny_run)["status"] == "complete"
+    meta = read_meta(tiny_run)
+    assert meta["status"] == "complete"
+    assert meta["configuration"] == {
+        "problem": "digits",
+        "arms": [
+            {"kind": kind, "batch_size": size, "learning_rate": 0.01}
+            for kind, size in ((PLAIN, 8), ("auto", 16), ("combined", 16))
+        ],
+        "seeds": [0, 1],
+        "clock": "gigaflops",
+        "budget": 0.05,
+        "label_noise": 0.1,
+        "fit_examples": 16,
+        "rank": 4,
+        "refit_interval": 20,
+        "steps_per_call": 25,
+        "target": None,
+    }
 
 
 def test_alignment_and_fraction_are_known_where_something_predicts(tiny_run):
-    for record in (PredictRecord(**record) for record in read_records(tiny_run)):
+    for record in (Record(**record) for record in read_records(tiny_run)):
         predicts = ARMS[record.kind].predicts
         assert (record.rho[-1] is not None) == predicts
         assert (record.cost_ratio_flops is None) == (record.kind == PLAIN)
@@ -88,7 +111,7 @@ def test_report_has_a_row_for_each_arm(tiny_run):
 def record(arm, seed, accuracy, seconds, flops):
     kind, size = arm.split()
     count = len(accuracy)
-    return PredictRecord(
+    return Record(
         arm=arm,
         kind=kind,
         batch_size=int(size),
@@ -174,21 +197,21 @@ def test_options_reach_the_experiment(configurations):
         "--refit-interval 7 --target 40 --label-noise 0.25 --data-dir somewhere"
     )
     assert main(arguments.split()) == 0
-    ((config, data_dir),) = configurations
+    (config,) = configurations
     assert [str(arm) for arm in config.arms] == ["plain 64", "auto 512"]
     assert (config.clock, config.budget, config.seeds) == ("seconds", 3.0, (5, 6))
     assert (config.fit_examples, config.rank, config.refit_interval) == (128, 16, 7)
-    assert (config.target, config.label_noise, data_dir) == (40.0, 0.25, "somewhere")
+    assert (config.target, config.label_noise, config.data_dir) == (40.0, 0.25, "somewhere")
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_defaults_measure_every_arm(name, configurations):
     assert main(["predict-gradients", "--problem", name]) == 0
-    ((config, _),) = configurations
-    assert isinstance(config, PredictConfig)
+    (config,) = configurations
+    assert isinstance(config, Config)
     assert {arm.kind for arm in config.arms} == set(ARMS)
     assert len(config.seeds) >= 3
-    assert dataclasses.asdict(config)["budget"] == DEFAULTS[name].seconds
+    assert recorded(config)["budget"] == DEFAULTS[name].seconds
 
 
 @pytest.mark.parametrize(
@@ -218,7 +241,7 @@ def test_missing_data_is_said_before_anything_is_recorded(tmp_path, capsys):
     arguments = ["predict-gradients", "--problem", "cifar10-vit", "--data-dir", str(tmp_path)]
     assert main([*arguments, "--output", str(folder)]) == 2
     assert "--data-dir" in capsys.readouterr().err
-    assert not (folder / "meta.json").exists()
+    assert not folder.exists()
 
 
 def test_list_names_problems_and_arms(capsys):
