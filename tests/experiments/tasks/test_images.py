@@ -28,7 +28,7 @@ from experiments.models.vit import ViT
 from experiments.task import Protocol, Task, Variables, grids
 from experiments.tasks import load_task
 from experiments.tasks.images import Source, classification_sums, image_task
-from tests.experiments.quick import jit_quickly
+from tests.experiments.quick import jit_quickly, random_variables
 
 NAMES = (
     "alexnet",
@@ -237,23 +237,6 @@ def lesson(name):
         gradients.append(found)
     losses = [float(found.loss) for found in gradients]
     return Lesson(task, batch, step, before, after, losses, gradients[0].params)
-
-
-def random_variables(task):
-    """Returns variables as ``task.init`` does, which takes longer to compile than to train."""
-    generator = np.random.default_rng(0)
-    params, state = jax.eval_shape(task.init, jax.random.key(0))
-
-    def drawn(path, leaf):
-        if path[-1].key == "scale":
-            return np.ones(leaf.shape, np.float32)
-        inputs = max(1, np.prod(leaf.shape[:-1]))
-        return generator.normal(0, inputs**-0.5, leaf.shape).astype(np.float32)
-
-    state = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: np.full(leaf.shape, path[-1].key == "var", np.float32), state
-    )
-    return Variables(jax.tree_util.tree_map_with_path(drawn, params), state)
 
 
 @pytest.mark.parametrize("name", SMALL)
