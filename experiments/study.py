@@ -14,11 +14,13 @@ The command line finds the folder.
 import contextlib
 import dataclasses
 import importlib
+import os
 import pkgutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from experiments.folder import RUNS_FILE, append_records, new_folder, withdraw, write_meta
 from experiments.options import Parser, add_options, read_options, recorded
@@ -176,3 +178,16 @@ def _on_record(folder: Path, configuration: dict[str, Any]) -> Iterator[dict[str
         meta["status"] = "interrupted"
     meta["wall_seconds"] = round(time.monotonic() - start, 1)
     write_meta(folder, meta)
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process; after Ctrl-C at once, with what has been written.
+
+    Ctrl-C comes back from waiting for a compiled call and leaves the call running, and a thread may
+    be compiling. Either would crash in an interpreter that shuts down around it.
+    """
+    if status == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -208,5 +208,4 @@ class _Together:
                 self._done += 1
                 self._show(f"compiled {self._done} of {self._total}")
         finally:
-            # After Ctrl-C nothing may go on compiling while the interpreter shuts down.
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for compilation
