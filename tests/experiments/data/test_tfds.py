@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data_sources import DATA_DIR_VARIABLE, data_directory, load_images
+from experiments.data.tfds import DATA_DIR_VARIABLE, data_directory, load_images
 from experiments.errors import UsageError
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="needs the extra 'data'")

@@ -1,3 +1,5 @@
+import contextlib
+import io
 import re
 import signal
 import subprocess
@@ -9,30 +11,48 @@ import pytest
 from run_files import read_meta, read_records, read_table
 from scipy import stats
 
-import experiments.compare
 from experiments.cli import main
+from experiments.studies.compare import work
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 FILES = {"report.md", "curves.png", "runs.jsonl", "meta.json"}
 TARGET = 1.5
 
 
 @pytest.fixture(scope="module")
-def digits_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("digits") / "run"
-    arguments = "compare --optimizers sgdm adam --horizons 0 1 --seeds 2 --epochs 6"
-    options = ["--target-loss", str(TARGET), "--output", str(folder)]
-    assert main([*arguments.split(), *options]) == 0
-    return folder
+def compare_regression(known_regression, tmp_path_factory):
+    """Runs ``compare`` on the regression task; returns the exit status and the run folder."""
+
+    def run(arguments=""):
+        folder = tmp_path_factory.mktemp("compare") / "run"
+        options = ["--task", "regression", "--output", str(folder)]
+        return main(["compare", *arguments.split(), *options]), folder
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def values(digits_run):
+def run(compare_regression):
+    options = f"--horizons 0 1 --seeds 2 --epochs 6 --target-loss {TARGET}"
+    diverging = "--learning-rates rmsprop=1e30"
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        status, folder = compare_regression(f"--optimizers sgdm adam rmsprop {options} {diverging}")
+    assert status == 0
+    (folder.parent / "shown.txt").write_text(shown.getvalue())
+    return folder
+
+
+def converged(run):
+    return [record for record in read_records(run) if record["optimizer"] != "rmsprop"]
+
+
+@pytest.fixture(scope="module")
+def values(run):
     """Each arm's numbers over seeds, recomputed from the curves: ``[measures, seeds]``."""
     found = {}
-    for record in read_records(digits_run):
+    for record in converged(run):
         losses = np.array(record["train_loss"])
-        numbers = (losses[5], losses[6], np.argmax(losses <= TARGET), record["test_metric"][6])
+        numbers = (losses[2], losses[6], np.argmax(losses <= TARGET), record["test_metric"][6])
         found.setdefault((record["optimizer"], record["arm"]), []).append(numbers)
     return {arm: np.transpose(runs) for arm, runs in found.items()}
 
@@ -57,20 +77,20 @@ def interval(values):
     return np.mean(values), half_width
 
 
-def test_a_run_leaves_four_files(digits_run):
-    assert names(digits_run) == FILES
-    assert (digits_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+def test_a_run_leaves_four_files(run):
+    assert names(run) == FILES
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_records_are_complete(digits_run):
-    records = read_records(digits_run)
+def test_records_are_complete(run):
+    records = converged(run)
     arms = [("sgdm", "s=0"), ("sgdm", "s=1"), ("sgdm", "nesterov")]
     arms += [("adam", "s=0"), ("adam", "s=1"), ("adam", "nadam")]
     assert [(run["optimizer"], run["arm"], run["seed"]) for run in records] == [
         (*arm, seed) for arm in arms for seed in (0, 1)
     ]
     for run in records:
-        assert run["early_loss"] == run["train_loss"][5]
+        assert run["early_loss"] == run["train_loss"][2]
         assert run["final_loss"] == run["train_loss"][6]
         assert run["final_test_metric"] == run["test_metric"][6]
         assert len(run["validation_loss"]) == len(run["train_loss"]) == 7
@@ -81,8 +101,8 @@ def test_records_are_complete(digits_run):
     assert all(len(losses) == 1 for losses in starts.values()), "all arms start at the same point"
 
 
-def test_report_shows_what_the_records_say(digits_run, values):
-    rows = read_table(digits_run, "Every arm")
+def test_report_shows_what_the_records_say(run, values):
+    rows = read_table(run, "Every arm")[:6]
     assert [tuple(row[:2]) for row in rows] == list(values)
     for optimizer, arm, *cells in rows:
         for measure, numbers in enumerate(values[optimizer, arm]):
@@ -95,12 +115,12 @@ def test_report_shows_what_the_records_say(digits_run, values):
                 assert assert_shows(difference, mean, half_width) == (abs(mean) > half_width)
 
 
-def test_report_counts_comparisons_and_wins(digits_run, values):
-    text = (digits_run / "report.md").read_text()
+def test_report_counts_comparisons_and_wins(run, values):
+    text = (run / "report.md").read_text()
     stars = text.partition("## Every arm")[2].count("\\*")
     assert f"16 comparisons without correction for their number, {stars} of them marked" in text
     assert "about 0.8 would be by chance" in text
-    tally = {row[0]: row[1:] for row in read_table(digits_run, "At a glance")}
+    tally = {row[0]: row[1:] for row in read_table(run, "At a glance")}
     assert list(tally) == ["s=1", "baselines"]
     for measure in range(4):
         better = worse = 0
@@ -113,31 +133,31 @@ def test_report_counts_comparisons_and_wins(digits_run, values):
         assert tally["s=1"][measure] == f"{better} / {worse} of 2"
 
 
-def test_meta_says_what_was_run_and_with_what(digits_run):
-    meta = read_meta(digits_run)
+def test_meta_says_what_was_run_and_with_what(run):
+    meta = read_meta(run)
     assert meta["status"] == "complete"
-    assert meta["arms_finished"] == meta["arms_planned"] == 6
+    assert meta["arms_finished"] == meta["arms_planned"] == 8
     configuration = meta["configuration"]
     assert configuration["seeds"] == [0, 1]
     assert configuration["horizons"] == [0, 1]
-    assert configuration["learning_rates"].keys() == {"sgdm", "adam"}
+    assert configuration["learning_rates"] == {"sgdm": 0.05, "adam": 0.05, "rmsprop": 1e30}
     assert configuration["target_loss"] == TARGET
     assert all(meta["versions"][name] for name in ("python", "jax", "optax", "flax"))
     assert meta["device"]["platform"]
     assert re.match(r"\d{4}-\d\d-\d\dT", meta["date"])
-    text = (digits_run / "meta.json").read_text()
-    for path in (REPOSITORY, Path.home(), digits_run):
+    text = (run / "meta.json").read_text()
+    for path in (REPOSITORY, Path.home(), run):
         assert f"{path}/" not in text
 
 
-def test_meta_names_the_commit(digits_run):
+def test_meta_names_the_commit(run):
     command = ["git", "-C", str(REPOSITORY), "rev-parse", "--verify", "HEAD"]
     try:
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         commit = process.stdout.strip() if process.returncode == 0 else None
     except OSError:
         commit = None
-    git = read_meta(digits_run)["git"]
+    git = read_meta(run)["git"]
     assert (git and git["commit"]) == commit
 
 
@@ -165,7 +185,7 @@ def test_ctrl_c_before_the_first_arm_is_through(compare_regression, monkeypatch)
 
 
 def interrupt_after(arms, monkeypatch):
-    train, finished = experiments.compare.train, []
+    train, finished = work.train, []
 
     def interrupted(*arguments):
         if len(finished) == arms:
@@ -173,7 +193,7 @@ def interrupt_after(arms, monkeypatch):
         finished.append(train(*arguments))
         return finished[-1]
 
-    monkeypatch.setattr("experiments.compare.train", interrupted)
+    monkeypatch.setattr(work, "train", interrupted)
 
 
 def test_the_signal_itself_ends_a_real_run_in_order(tmp_path):
@@ -202,23 +222,18 @@ def test_the_signal_itself_ends_a_real_run_in_order(tmp_path):
     assert len(read_records(folder)) >= 2
 
 
-def test_diverged_runs_are_recorded_and_marked(compare_regression, capsys):
-    status, folder = compare_regression(
-        "--optimizers sgdm adam --horizons 0 1 --seeds 2 --learning-rates sgdm=1e30"
-    )
-    assert status == 0
-    assert names(folder) == FILES
-    for run in read_records(folder):
-        assert run["diverged"] == (run["optimizer"] == "sgdm")
-        if run["diverged"]:
-            assert run["final_loss"] is run["final_test_metric"] is run["train_loss"][-1] is None
-            assert run["train_loss"][0] is not None
-    rows = read_table(folder, "Every arm")
-    for row in rows[:3]:
+def test_diverged_runs_are_recorded_and_marked(run):
+    for record in read_records(run):
+        assert record["diverged"] == (record["optimizer"] == "rmsprop")
+        if record["diverged"]:
+            assert record["final_loss"] is record["final_test_metric"] is None
+            assert record["train_loss"][-1] is None
+            assert record["train_loss"][0] is not None
+    *_, plain, predicted = read_table(run, "Every arm")
+    for row in (plain, predicted):
         assert row[2:6] == ["(2/2 diverged)", "", "(2/2 diverged)", ""]
         assert row[6] == "(0/2 reached)"
-    assert "±" in rows[-1][3]
-    assert "(2/2 diverged)" in capsys.readouterr().out
+    assert "(2/2 diverged)" in (run.parent / "shown.txt").read_text()
 
 
 def test_one_seed_without_a_plain_arm_is_reported_without_intervals(compare_regression):

@@ -9,11 +9,11 @@ from huggingface_hub import constants
 from safetensors.numpy import save_file
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from experiments.data import paraphrases
 from experiments.errors import UsageError
-from experiments.evidence.data import paraphrases
-from experiments.evidence.models.bert import Encoder, PairClassifier
-from experiments.evidence.models.pretrained import pair_encoder, published_folder, read_weights
-from experiments.evidence.tasks import load_task
+from experiments.models.bert import Encoder, PairClassifier
+from experiments.models.pretrained import pair_encoder, published_folder, read_weights
+from experiments.tasks import load_task
 
 SMALL = Encoder(vocabulary=9, width=6, layers=2, heads=3, positions=8, dropout=0.0)
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from experiments.evidence.classification import classification_sums, image_task
-from experiments.evidence.models.alexnet import AlexNet
-from experiments.evidence.models.convolutions import ConvNorm, max_pool_2, max_pool_3
-from experiments.evidence.models.densenet import DenseNet, Transition
-from experiments.evidence.models.googlenet import Inception, Widths
-from experiments.evidence.models.inception import (
+from experiments.models.alexnet import AlexNet
+from experiments.models.convolutions import ConvNorm, max_pool_2, max_pool_3
+from experiments.models.densenet import DenseNet, Transition
+from experiments.models.googlenet import Inception, Widths
+from experiments.models.inception import (
     InceptionV3,
     ModuleA,
     ModuleB,
@@ -23,45 +22,30 @@ from experiments.evidence.models.inception import (
     ReductionA,
     ReductionB,
 )
-from experiments.evidence.models.resnet import BasicBlock, BottleneckBlock, ResNet
-from experiments.evidence.models.vgg import VGG
-from experiments.evidence.models.vit import ViT
-from experiments.evidence.protocols import protocol_of
-from experiments.evidence.task import Task, Variables
-from experiments.evidence.tasks import (
-    alexnet,
-    densenet121,
-    fashion_mnist,
-    googlenet,
-    inception_v3,
-    mnist,
-    resnet34,
-    resnet34_cifar100,
-    resnet101,
-    vgg11,
-    vgg16,
-    vgg16_cifar100,
-    vit,
-    vit_cifar100,
-)
-from tests.experiments.quick import jit_quickly
+from experiments.models.resnet import BasicBlock, BottleneckBlock, ResNet
+from experiments.models.vgg import VGG
+from experiments.models.vit import ViT
+from experiments.task import Protocol, Task, Variables, grids
+from experiments.tasks import load_task
+from experiments.tasks.images import Source, classification_sums, image_task
+from tests.experiments.quick import jit_quickly, random_variables
 
-MODULES = {
-    "alexnet": alexnet,
-    "vgg11": vgg11,
-    "vgg16": vgg16,
-    "vgg16-cifar100": vgg16_cifar100,
-    "resnet34": resnet34,
-    "resnet34-cifar100": resnet34_cifar100,
-    "resnet101": resnet101,
-    "googlenet": googlenet,
-    "densenet121": densenet121,
-    "inception-v3": inception_v3,
-    "vit": vit,
-    "vit-cifar100": vit_cifar100,
-    "mnist": mnist,
-    "fashion-mnist": fashion_mnist,
-}
+NAMES = (
+    "alexnet",
+    "vgg11",
+    "vgg16",
+    "vgg16-cifar100",
+    "resnet34",
+    "resnet34-cifar100",
+    "resnet101",
+    "googlenet",
+    "densenet121",
+    "inception-v3",
+    "vit",
+    "vit-cifar100",
+    "mnist",
+    "fashion-mnist",
+)
 
 
 @functools.cache
@@ -102,7 +86,7 @@ class TestPublishedSizes:
     )
     def test_the_versions_for_cifar(self, name, parameters):
         # That the networks have what their tasks state is tested for all tasks alike.
-        assert MODULES[name].make("paper").parameters == parameters
+        assert load_task(name, "paper").parameters == parameters
 
     @pytest.mark.parametrize(
         ("model", "size", "parameters"),
@@ -129,9 +113,9 @@ class TestPublishedSizes:
         assert found["ModuleC_1"] == (8, 8, 2048)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", NAMES)
 def test_presets_share_their_classes_and_image_shape(name):
-    small, large = (MODULES[name].make(preset).fake().train for preset in ("cpu", "paper"))
+    small, large = (load_task(name, preset).fake().train for preset in ("cpu", "paper"))
     assert small["image"].shape == large["image"].shape
     assert small["image"].shape[1:] == ((28, 28, 1) if "mnist" in name else (32, 32, 3))
     # A hundred classes show in labels of ten or more.
@@ -167,8 +151,19 @@ class TestShapes:
 
 
 def image_task_of(model):
-    protocol = protocol_of(sgdm=0.01, adam=1e-3, batch_size=8, epochs=1, schedule="constant")
-    return image_task(name="test", preset="cpu", model=model, protocol=protocol, parameters=0)
+    protocol = Protocol(
+        learning_rates=grids(sgdm=0.01, adam=1e-3), batch_size=8, epochs=1, schedule="constant"
+    )
+    source = Source()
+    return image_task(
+        name="test",
+        preset="cpu",
+        model=model,
+        protocol=protocol,
+        parameters=0,
+        load=source.load,
+        fake=source.fake,
+    )
 
 
 class Stack(nn.Module):
@@ -242,23 +237,6 @@ def lesson(name):
         gradients.append(found)
     losses = [float(found.loss) for found in gradients]
     return Lesson(task, batch, step, before, after, losses, gradients[0].params)
-
-
-def random_variables(task):
-    """Returns variables as ``task.init`` does, which takes longer to compile than to train."""
-    generator = np.random.default_rng(0)
-    params, state = jax.eval_shape(task.init, jax.random.key(0))
-
-    def drawn(path, leaf):
-        if path[-1].key == "scale":
-            return np.ones(leaf.shape, np.float32)
-        inputs = max(1, np.prod(leaf.shape[:-1]))
-        return generator.normal(0, inputs**-0.5, leaf.shape).astype(np.float32)
-
-    state = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: np.full(leaf.shape, path[-1].key == "var", np.float32), state
-    )
-    return Variables(jax.tree_util.tree_map_with_path(drawn, params), state)
 
 
 @pytest.mark.parametrize("name", SMALL)
