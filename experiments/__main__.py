@@ -1,8 +1,7 @@
 """Entry point of ``python -m experiments``."""
 
-import sys
-
 from experiments.cli import main
+from experiments.study import leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

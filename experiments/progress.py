@@ -2,39 +2,74 @@
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bar
 
 Item = TypeVar("Item")
 
 
-def track(
-    items: Sequence[Item], name: Callable[[Item], str], noun: str, console: Console
-) -> Generator[Item]:
-    """Yields the items one by one and shows which of them is running.
+class Progress:
+    """Shows which item is running, and how far it has come.
 
-    Args:
-        items: what there is to do.
-        name: how an item is shown.
+    Attributes:
         noun: what the items are, in the plural.
-        console: where it is shown.
-
-    Yields:
-        Each item in turn.
     """
-    if console.is_terminal:
-        yield from _bar(items, name, noun, console)
-    else:
-        yield from _lines(items, name, console)
+
+    def __init__(
+        self, noun: str, name: Callable[[Any], str] = str, console: Console | None = None
+    ) -> None:
+        self.noun = noun
+        self._name = name
+        self._console = console or Console(stderr=True)
+        self._within: Callable[[float, str], None] = lambda share, text: None
+
+    def through(self, items: Sequence[Item]) -> Generator[Item]:
+        """Yields the items one by one and shows which of them is running."""
+        return self._bar(items) if self._console.is_terminal else self._lines(items)
+
+    def within(self, share: float, text: str) -> None:
+        """Shows how far the running item has come.
+
+        Args:
+            share: of its work, from 0 to 1.
+            text: what is done now.
+        """
+        self._within(share, text)
+
+    def _bar(self, items: Sequence[Item]) -> Generator[Item]:
+        columns = bar_columns(self.noun, description_width=18)
+        with Bar(*columns, console=self._console, transient=True) as bar:
+            task = bar.add_task("", total=len(items))
+            for number, item in enumerate(items):
+                name = self._name(item)
+
+                def within(share: float, text: str, number: int = number, name: str = name) -> None:
+                    bar.update(task, completed=number + share, description=f"{name}: {text}")
+
+                self._within = within
+                bar.update(task, completed=number, description=name)
+                yield item
+            bar.update(task, completed=len(items))
+
+    def _lines(self, items: Sequence[Item]) -> Generator[Item]:
+        for number, item in enumerate(items, 1):
+            start = time.monotonic()
+            head = f"[{number}/{len(items)}] {self._name(item)}"
+            self._within = lambda share, text, head=head: self._say(f"{head}: {share:.0%}, {text}")
+            yield item
+            self._say(f"{head}: {time.monotonic() - start:.1f} s")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
 
 
 def bar_columns(
@@ -48,23 +83,3 @@ def bar_columns(
         TextColumn(f"{noun}, time left"),
         TimeRemainingColumn(),
     )
-
-
-def _bar(
-    items: Sequence[Item], name: Callable[[Item], str], noun: str, console: Console
-) -> Generator[Item]:
-    columns = bar_columns(noun, description_width=18)
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=len(items))
-        for item in items:
-            progress.update(bar, description=name(item))
-            yield item
-            progress.advance(bar)
-
-
-def _lines(items: Sequence[Item], name: Callable[[Item], str], console: Console) -> Generator[Item]:
-    for number, item in enumerate(items, 1):
-        start = time.monotonic()
-        yield item
-        line = f"[{number}/{len(items)}] {name(item)}: {time.monotonic() - start:.1f} s"
-        console.print(line, markup=False, highlight=False)

@@ -24,11 +24,10 @@ from experiments.bench.config import (
     ScaleConfig,
     with_plain,
 )
-from experiments.bench.variants import PREDICTED, VARIANTS
+from experiments.bench.variants import OPTIMIZERS, PREDICTED, VARIANTS
 from experiments.bench.workloads import WORKLOADS
 from experiments.errors import UsageError
-from experiments.optimizers import OPTIMIZERS
-from experiments.results import create_run_folder
+from experiments.folder import new_folder
 
 _MOST_DEVICES = 64
 
@@ -223,7 +222,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         compilations=arguments.compilations or preset.compilations,
         seed=arguments.seed,
     )
-    folder = create_run_folder(arguments.output, "bench")
+    folder = new_folder(arguments.output, "bench")
 
     from experiments.bench.run import bench
 
@@ -242,7 +241,7 @@ def _scale(arguments: argparse.Namespace) -> int:
         ),
         dtype=arguments.dtype,
     )
-    folder = create_run_folder(arguments.output, "scale")
+    folder = new_folder(arguments.output, "scale")
 
     from experiments.bench.scale import scale
 

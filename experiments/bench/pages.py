@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from experiments.bench.config import BenchConfig, ScaleConfig
 from experiments.bench.records import bench_record, scale_record
 from experiments.errors import UsageError
-from experiments.results import META_FILE, RUNS_FILE
+from experiments.folder import META_FILE, RUNS_FILE
 
 _DATA, _PAGE, _CHART = ".jsonl", ".md", ".png"
 

@@ -20,10 +20,10 @@ from experiments.bench.units import (
 )
 from experiments.bench.variants import CONTROL, HORIZON, LEARNING_RATE, VARIANTS
 from experiments.bench.workloads import WORKLOADS
+from experiments.folder import FILES_NOTE
+from experiments.page import TABLE_STYLE, markdown_table
 from experiments.provenance import cautions, describe_origin
-from experiments.results import FILES_NOTE
 from experiments.runs import shortfall
-from experiments.tables import TABLE_STYLE, markdown_table
 
 BARS_FILE = "bars.png"
 

@@ -12,10 +12,10 @@ from experiments.bench.report import format_collectives
 from experiments.bench.units import format_bytes, format_count
 from experiments.bench.variants import HORIZON, PLAIN, VARIANTS
 from experiments.bench.workloads import BLOCKS
+from experiments.folder import FILES_NOTE
+from experiments.page import TABLE_STYLE, markdown_table
 from experiments.provenance import cautions, describe_origin
-from experiments.results import FILES_NOTE
 from experiments.runs import shortfall
-from experiments.tables import TABLE_STYLE, markdown_table
 
 
 class Addition(NamedTuple):

@@ -3,28 +3,8 @@
 import math
 
 from experiments.bench.summary import Extra
+from experiments.formats import format_bytes, format_count
 from experiments.statistics import Bounds
-
-_BYTES = ("B", "kB", "MB", "GB", "TB")
-_COUNTS = ("", "k", "M", "G", "T")
-
-
-def format_bytes(number: float, *, signed: bool = False) -> str:
-    """Formats bytes, such as ``"508.8 MB"``."""
-    return _scaled(number, _BYTES, signed)
-
-
-def format_count(number: float, *, signed: bool = False) -> str:
-    """Formats a count, such as ``"1.1 G"``."""
-    return _scaled(number, _COUNTS, signed).rstrip()
-
-
-def _scaled(number: float, units: tuple[str, ...], signed: bool) -> str:
-    unit = 0
-    while abs(number) >= 999.95 and unit < len(units) - 1:
-        number, unit = number / 1000, unit + 1
-    sign = "+" if signed and number else ""
-    return f"{number:{sign}.{1 if unit else 0}f} {units[unit]}"
 
 
 def format_extra(extra: Extra, *, is_plain: bool, bytes_: bool = True) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from experiments import arms
 from experiments.bench.floors import (
     BASE_COPY,
     NOTHING,
@@ -15,7 +16,7 @@ from experiments.bench.floors import (
     Floor,
     remembered_update,
 )
-from experiments.optimizers import OPTIMIZERS, GradientRule, Recipe, at_params
+from experiments.recipe import Recipe
 
 # One for all: it changes no cost, and a small one keeps random data from driving anything to
 # infinity or to denormal numbers, which would.
@@ -44,6 +45,26 @@ _SCHEDULE_FREE = {
     "adam": Recipe("optax.contrib:schedule_free_adamw"),
     "adamw": Recipe("optax.contrib:schedule_free_adamw", {"weight_decay": 1e-4}),
 }
+
+
+OPTIMIZERS = {name: arms.OPTIMIZERS[name] for name in arms.OF_PAPERS}
+
+
+class GradientRule(NamedTuple):
+    """Where to take the gradient, and what to do with it.
+
+    Attributes:
+        gradient_point: ``(params, opt_state) -> params`` to evaluate the loss at.
+        transform: turns that gradient into an update of the true parameters.
+    """
+
+    gradient_point: Callable[[Any, Any], Any]
+    transform: Any
+
+
+def at_params(transform: Any) -> GradientRule:
+    """Returns the rule of an ordinary optimizer: the gradient is taken at the parameters."""
+    return GradientRule(arms.at_params, transform)
 
 
 def _same(params: Any) -> Any:
@@ -89,7 +110,8 @@ def _plain(optimizer: str) -> Method:
 
 
 def _closed_form(optimizer: str) -> Method:
-    return Method(GradientRule(*OPTIMIZERS[optimizer].predicted.build(LEARNING_RATE, s=HORIZON)))
+    predicted: Any = OPTIMIZERS[optimizer].predicted
+    return Method(GradientRule(*predicted.build(LEARNING_RATE, s=HORIZON)))
 
 
 def _last_update(optimizer: str) -> Method:
@@ -131,8 +153,8 @@ def _drop_in_closed_form(optimizer: str) -> Method:
 
 
 def _nesterov(optimizer: str) -> Method:
-    (baseline,) = OPTIMIZERS[optimizer].baselines.values()
-    return Method(at_params(baseline.build(LEARNING_RATE)))
+    nesterov: Any = OPTIMIZERS[optimizer].nesterov
+    return Method(at_params(nesterov.build(LEARNING_RATE)))
 
 
 def _sam(optimizer: str) -> Method:
@@ -201,7 +223,7 @@ VARIANTS: Mapping[str, Variant] = {
         "Nesterov's momentum: optax.sgd(nesterov=True), optax.nadam, optax.nadamw",
         _nesterov,
         NOTHING,
-        lambda optimizer, dtype: bool(OPTIMIZERS[optimizer].baselines),
+        lambda optimizer, dtype: bool(OPTIMIZERS[optimizer].baseline),
     ),
     "sam": Variant("optax.contrib.sam, two gradients per update", _sam, None),
     "schedule-free": Variant(

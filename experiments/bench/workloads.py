@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from experiments.optimizers import Recipe
+from experiments.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Workload:
 WORKLOADS: Mapping[str, Workload] = {
     "mlp": Workload(
         summary="three 2048 x 2048 layers at a small batch: as memory-bound as training gets",
-        model=Recipe("experiments.models:MLP", {"hidden": (2048, 2048), "outputs": 2048}),
+        model=Recipe("experiments.models.mlp:MLP", {"hidden": (2048, 2048), "outputs": 2048}),
         example=(2048,),
         labels=(),
         classes=2048,
@@ -43,7 +43,7 @@ WORKLOADS: Mapping[str, Workload] = {
     ),
     "lenet": Workload(
         summary="LeNet-5 on the shapes of CIFAR-10",
-        model=Recipe("experiments.models:LeNet", {"outputs": 10}),
+        model=Recipe("experiments.models.lenet:LeNet", {"outputs": 10}),
         example=(32, 32, 3),
         labels=(),
         classes=10,
@@ -51,7 +51,9 @@ WORKLOADS: Mapping[str, Workload] = {
     ),
     "lstm": Workload(
         summary="a 2-layer LSTM that predicts the next of 256 tokens",
-        model=Recipe("experiments.models:LSTM", {"vocabulary": 256, "width": 128, "layers": 2}),
+        model=Recipe(
+            "experiments.models.lstm:LSTM", {"vocabulary": 256, "width": 128, "layers": 2}
+        ),
         example=(16,),
         labels=(16,),
         classes=256,
@@ -60,7 +62,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "vit": Workload(
         summary="a 2-layer vision transformer on the shapes of CIFAR-10",
         model=Recipe(
-            "experiments.models:VisionTransformer",
+            "experiments.models.transformer:VisionTransformer",
             {"outputs": 10, "patch": 8, "width": 64, "layers": 2, "heads": 4},
         ),
         example=(32, 32, 3),
@@ -71,7 +73,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "decoder": Workload(
         summary="a 2-layer decoder-only transformer that predicts the next of 256 tokens",
         model=Recipe(
-            "experiments.models:Decoder",
+            "experiments.models.transformer:Decoder",
             {"vocabulary": 256, "width": 64, "layers": 2, "heads": 4},
         ),
         example=(16,),
@@ -81,7 +83,9 @@ WORKLOADS: Mapping[str, Workload] = {
     ),
     "resnet50": Workload(
         summary="ResNet-50 with group normalization on the shapes of ImageNet; for a GPU",
-        model=Recipe("experiments.models:ResNet", {"outputs": 1000, "stages": (3, 4, 6, 3)}),
+        model=Recipe(
+            "experiments.models.group_resnet:ResNet", {"outputs": 1000, "stages": (3, 4, 6, 3)}
+        ),
         example=(224, 224, 3),
         labels=(),
         classes=1000,
@@ -90,7 +94,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "decoder-125m": Workload(
         summary="a decoder-only transformer of GPT-2's smallest size (124 M); for a GPU",
         model=Recipe(
-            "experiments.models:Decoder",
+            "experiments.models.transformer:Decoder",
             {"vocabulary": 50304, "width": 768, "layers": 12, "heads": 12},
         ),
         example=(1024,),
@@ -123,7 +127,7 @@ def transformer(width: int, *, unroll: int = 1) -> Workload:
     settings = {"vocabulary": 8 * width, "width": width, "layers": BLOCKS, "heads": width // 64}
     return Workload(
         summary=f"a decoder-only transformer of {BLOCKS} blocks of width {width}",
-        model=Recipe("experiments.models:Decoder", settings | {"unroll": unroll}),
+        model=Recipe("experiments.models.transformer:Decoder", settings | {"unroll": unroll}),
         example=(context,),
         labels=(context,),
         classes=8 * width,

@@ -1,13 +1,14 @@
-"""A task that compiles in no time, and runs of the command line."""
+"""A task that compiles in no time, known to the command line."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from experiments.cli import main
-from experiments.data import Splits
-from experiments.optimizers import OPTIMIZERS
-from experiments.tasks import Task
+from experiments.arms import OPTIMIZERS
+from experiments.recipe import Recipe
+from experiments.task import Data, Metric, Protocol, Task, Variables, gradient_of
+from experiments.tasks import TASKS, Row, constant
 
 
 @pytest.fixture(autouse=True)
@@ -15,47 +16,73 @@ def strict_numerics():
     """Replaces the library tests' fixture: plain Optax, which runs here, promotes dtypes freely."""
 
 
-def load_regression():
+def load_regression(data_dir):
     key, noise_key = jax.random.split(jax.random.key(0))
     inputs = jax.random.normal(key, (56, 3))
     noise = jax.random.normal(noise_key, (56,))
     targets = inputs @ jnp.array([1.0, -2.0, 0.5]) + 0.1 * noise
     parts = (slice(0, 35), slice(35, 45), slice(45, 56))
-    return Splits(*((inputs[part], targets[part]) for part in parts))
+    return Data(
+        *({"input": np.array(inputs[part]), "target": np.array(targets[part])} for part in parts)
+    )
 
 
-def squared_error(params, examples, key):
+def squared_errors(params, batch):
+    return (batch["input"] @ params - batch["target"]) ** 2
+
+
+def squared_error(params, state, batch, key):
     del key
-    inputs, targets = examples
-    return jnp.mean((inputs @ params - targets) ** 2)
+    return jnp.mean(squared_errors(params, batch)), state
+
+
+def measure(variables, batch):
+    weight = batch["weight"]
+    total = jnp.sum(weight * squared_errors(variables.params, batch))
+    return {"loss": total, "weight": jnp.sum(weight)}, variables.state
+
+
+def make_regression(name="regression", preset="cpu"):
+    return Task(
+        name=name,
+        preset=preset,
+        load=load_regression,
+        fake=lambda: load_regression(None),
+        init=lambda key: Variables(jax.random.normal(key, (3,)), {}),
+        gradient=gradient_of(squared_error),
+        measure=measure,
+        metric=Metric("loss", "squared error", higher_is_better=False),
+        protocol=PROTOCOL,
+        parameters=3,
+    )
+
+
+PROTOCOL = Protocol(
+    batch_size=8,
+    epochs=4,
+    schedule="constant",
+    learning_rates=dict.fromkeys(OPTIMIZERS, (0.05,)),
+    weight_decay=None,
+)
+TRAINING = constant.Training(
+    protocol=PROTOCOL,
+    learning_rates=dict.fromkeys(OPTIMIZERS, 0.05),
+    origin="made up",
+    early_epoch=2,
+    target_loss=0.5,
+)
 
 
 @pytest.fixture(scope="session")
 def regression():
-    return Task(
-        name="regression",
-        load=load_regression,
-        init=lambda key: jax.random.normal(key, (3,)),
-        loss=squared_error,
-        metric=squared_error,
-        metric_name="squared error",
-        metric_higher_is_better=False,
-        epochs=4,
-        batch_size=8,
-        early_epoch=2,
-        target_loss=0.5,
-        learning_rates=dict.fromkeys(OPTIMIZERS, 0.05),
-        learning_rate_origin="made up",
-    )
+    return make_regression()
 
 
-@pytest.fixture
-def compare_regression(regression, monkeypatch, tmp_path):
-    """Runs ``compare`` on the regression task; returns the exit status and the run folder."""
-    monkeypatch.setattr("experiments.cli.load_task", lambda name: regression)
-    folder = tmp_path / "run"
-
-    def run(arguments=""):
-        return main(["compare", "--output", str(folder), *arguments.split()]), folder
-
-    return run
+@pytest.fixture(scope="module")
+def known_regression():
+    """Makes ``--task regression`` known while a module is tested."""
+    row = Row("a linear regression", Recipe(f"{__name__}:make_regression"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, "regression", row)
+        patch.setitem(constant._TRAININGS, "regression", TRAINING)
+        yield

@@ -15,6 +15,7 @@ from run_files import read_meta, read_records
 from scipy import stats
 
 import experiments.bench.run
+from experiments.arms import OPTIMIZERS
 from experiments.bench.config import BenchConfig, Group, with_plain
 from experiments.bench.exact import collectives, count_instructions, exact_figures
 from experiments.bench.floors import Sizes
@@ -27,8 +28,8 @@ from experiments.bench.units import format_bytes, format_count, format_extra, fo
 from experiments.bench.variants import CONTROL, LEARNING_RATE, PLAIN, VARIANTS
 from experiments.bench.workloads import WORKLOADS, Workload
 from experiments.cli import main
-from experiments.models import Decoder
-from experiments.optimizers import OPTIMIZERS, Recipe
+from experiments.models.transformer import Decoder
+from experiments.recipe import Recipe
 from experiments.statistics import Bounds, median_interval
 
 TINY = Workload(

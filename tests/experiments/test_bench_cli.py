@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from experiments.bench.config import LAYOUTS, PRESETS, SIZES, Group, Placement
-from experiments.bench.variants import PLAIN, PREDICTED, VARIANTS
+from experiments.bench.variants import OPTIMIZERS, PLAIN, PREDICTED, VARIANTS
 from experiments.bench.workloads import WORKLOADS
 from experiments.cli import main
-from experiments.optimizers import OPTIMIZERS
 
 REPOSITORY = Path(__file__).parents[2]
 

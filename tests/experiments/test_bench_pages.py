@@ -8,7 +8,7 @@ from run_files import read_meta, read_records
 
 from experiments.bench.workloads import WORKLOADS, Workload
 from experiments.cli import main
-from experiments.optimizers import Recipe
+from experiments.recipe import Recipe
 
 TINY = Workload(
     summary="a network that compiles in no time",

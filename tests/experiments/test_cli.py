@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.arms import OPTIMIZERS, horizon_label
 from experiments.cli import main
-from experiments.optimizers import OPTIMIZERS, horizon_label
-from experiments.results import create_run_folder
+from experiments.folder import new_folder
 from experiments.tasks import TASKS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -19,11 +19,12 @@ def comparisons(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     configurations = []
 
-    def compare(task, config, folder):
+    def run(study, config):
+        new_folder(config.output, study.folder.format_map(vars(config)))
         configurations.append(config)
-        return True
+        return 0
 
-    monkeypatch.setattr("experiments.compare.compare", compare)
+    monkeypatch.setattr("experiments.study.run", run)
     return configurations
 
 
@@ -40,7 +41,7 @@ def test_help_explains_every_option(capsys):
 def test_list_names_everything(capsys):
     assert main(["list"]) == 0
     text = capsys.readouterr().out
-    baselines = [name for family in OPTIMIZERS.values() for name in family.baselines]
+    baselines = [row.baseline for row in OPTIMIZERS.values() if row.baseline]
     for name in [*TASKS, *OPTIMIZERS, *baselines]:
         assert re.search(rf"\b{name}\b", text)
 
@@ -63,7 +64,7 @@ def test_help_lists_and_errors_do_not_wait_for_slow_imports():
             "stability,horizon,run,sweep,report,list}",
         ),
         ("train", "invalid choice: 'train' (choose from"),
-        ("compare --task mnist", f"unknown task 'mnist'; valid: {', '.join(TASKS)}"),
+        ("compare --task cifar", f"unknown task 'cifar'; valid: {', '.join(TASKS)}"),
         (
             "compare --optimizers adam sgd",
             f"unknown optimizer 'sgd'; valid: {', '.join(OPTIMIZERS)}",
@@ -135,7 +136,7 @@ def test_a_folder_that_cannot_be_written_is_refused(output, comparisons, capsys)
 
 def test_default_folders_never_coincide(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    folders = {create_run_folder(None, "compare-digits") for _ in range(3)}
+    folders = {new_folder(None, "compare-digits") for _ in range(3)}
     assert len(folders) == 3
     for folder in folders:
         assert re.fullmatch(r"compare-digits-\d{8}-\d{6}(-\d)?", folder.name)

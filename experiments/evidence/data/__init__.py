@@ -1,1 +1,0 @@
-"""Reading, shuffling, batching and changing examples."""

@@ -1,0 +1,45 @@
+"""What the figures share: colours in order, mean curves with intervals, quiet frames."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+
+from experiments.statistics import mean_interval
+
+
+def ordered_colors(number: int, end: float = 0.85) -> np.ndarray:
+    """Returns so many colours in order.
+
+    viridis stays ordered by lightness for every kind of colour vision; its pale end does not show
+    on white.
+    """
+    return colormaps["viridis"](np.linspace(0.0, end, number))
+
+
+def intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and half width over seeds of each column, of ``[seeds, columns]``."""
+    mean, half_width = np.array([mean_interval(column) for column in values.T]).T
+    return mean, half_width
+
+
+def band(panel: Any, places: Any, values: np.ndarray, style: dict[str, Any], **line: Any) -> None:
+    """Draws the mean over seeds and its 95 % interval.
+
+    Args:
+        panel: where.
+        places: on the horizontal axis, ``[places]``.
+        values: ``[seeds, places]``.
+        style: of the line; its colour is the band's.
+        **line: more about the line.
+    """
+    mean, half_width = intervals(values)
+    panel.plot(places, mean, **line, **style)
+    ends = mean - half_width, mean + half_width
+    panel.fill_between(places, *ends, color=style["color"], alpha=0.18, linewidth=0)
+
+
+def frame(panel: Any) -> None:
+    """Gives a panel a pale grid and takes away what frames it above and on the right."""
+    panel.grid(True, color="0.9")
+    panel.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,1 @@
+"""Optimizers with and without prediction on one task."""

@@ -1,0 +1,289 @@
+"""Running rows: learning rates are chosen on validation with seeds of their own, then reported."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from experiments.errors import UsageError
+from experiments.folder import append_records, check_writable
+from experiments.page import print_plain
+from experiments.progress import bar_columns
+from experiments.studies.evidence.ask import SweepConfig, check_installed
+from experiments.studies.evidence.rows import Row, choose_rows, read_rows
+from experiments.study import INTERRUPTED
+from experiments.task import Protocol
+from experiments.tasks import load_task
+from experiments.training.loop import Trainer
+from experiments.training.result import FAILED, Result, RunSpec, read_results
+
+Runner = Callable[[Sequence[RunSpec]], Sequence[Result]]
+"""Trains runs that differ in nothing but their seeds."""
+
+
+def rates_of(row: Row, protocol: Protocol) -> Sequence[float]:
+    """Returns the grid of a row."""
+    return row.learning_rates or protocol.learning_rates[row.optimizer]
+
+
+def tuning_specs(row: Row, protocol: Protocol, arm: str) -> list[RunSpec]:
+    """Returns the runs that an arm's learning rate is chosen by; none if there is no choice."""
+    rates = rates_of(row, protocol)
+    if row.every_rate or len(rates) == 1:
+        return []
+    return [_spec(row, arm, rate, seed) for rate in rates for seed in row.tuning_seeds]
+
+
+def reported_specs(row: Row, rates: Sequence[float], arm: str) -> list[RunSpec]:
+    """Returns the runs that are reported, at the chosen rates."""
+    return [_spec(row, arm, rate, seed) for rate in rates for seed in row.seeds]
+
+
+def _spec(row: Row, arm: str, rate: float, seed: int) -> RunSpec:
+    return RunSpec(
+        task=row.task,
+        preset=row.preset,
+        optimizer=row.optimizer,
+        arm=arm,
+        learning_rate=rate,
+        seed=seed,
+        weight_decay=row.weight_decay,
+    )
+
+
+def chosen_rates(
+    row: Row, protocol: Protocol, arm: str, results: Mapping[str, Result]
+) -> Sequence[float]:
+    """Returns the rates that an arm is reported at, given the results of tuning.
+
+    The rate with the best mean over tuning seeds of the best validation metric; a run that
+    diverged counts as the worst. All rates if the row asks for that; none while runs are missing.
+    """
+    rates = rates_of(row, protocol)
+    tuning = tuning_specs(row, protocol, arm)
+    if not tuning:
+        return rates
+    if any(spec.key not in results for spec in tuning):
+        return ()
+
+    def merit(rate: float) -> float:
+        runs = [results[spec.key] for spec in tuning if spec.learning_rate == rate]
+        return sum(map(_merit, runs)) / len(runs)
+
+    return (max(rates, key=merit),)
+
+
+def _merit(result: Result) -> float:
+    best = result.best() if result.status == "finished" else None
+    value = best and best.validation[result.metric]
+    if value is None:
+        return -math.inf
+    return value if result.higher_is_better else -value
+
+
+def count_runs(row: Row, protocol: Protocol) -> int:
+    """Returns how many runs a row has in all."""
+    rates = len(rates_of(row, protocol)) if row.every_rate else 1
+    return sum(len(tuning_specs(row, protocol, arm)) + rates * len(row.seeds) for arm in row.arms)
+
+
+@dataclasses.dataclass
+class Tally:
+    """How a sweep went.
+
+    Attributes:
+        ran: runs that were done.
+        known: runs that were there already.
+        failed: runs that ended in an error.
+        unwritten: results that the disk did not take.
+        skipped: rows that cannot be run here.
+    """
+
+    ran: int = 0
+    known: int = 0
+    failed: int = 0
+    unwritten: int = 0
+    skipped: int = 0
+
+
+class Sweep:
+    """Does what is missing of rows, run by run; rows that have a run in common share it.
+
+    A run that raises an error is recorded as failed, one whose result cannot be written is
+    reported, and a row that cannot be run at all, its data is missing, say, is skipped: the sweep
+    goes on.
+
+    Attributes:
+        tally: what happened so far.
+    """
+
+    def __init__(
+        self, run: Runner, folder: Path, say: Callable[[str], None], at_once: int = 1
+    ) -> None:
+        """Reads what is known.
+
+        Args:
+            run: trains some runs.
+            folder: of the results so far; new ones go into the file ``ROW.jsonl`` in it.
+            say: tells about trouble.
+            at_once: largest number of seeds that are trained at once.
+        """
+        self.tally = Tally()
+        self._run, self._folder, self._say, self._at_once = run, folder, say, at_once
+        found, complaints = read_results(sorted(folder.glob("*.jsonl")))
+        for complaint in complaints:
+            say(complaint)
+        self._results = {result.spec.key: result for result in found if result.status != FAILED}
+
+    def rows(self, rows: Iterable[tuple[Row, Protocol]]) -> Iterator[RunSpec]:
+        """Goes through rows, each with the protocol of its task.
+
+        Yields:
+            Each run's description before it is done.
+        """
+        for row, protocol in rows:
+            try:
+                yield from self._row(row, protocol)
+            except UsageError as error:
+                self.tally.skipped += 1
+                self._say(f"row {row.name} skipped: {error}")
+
+    def _row(self, row: Row, protocol: Protocol) -> Iterator[RunSpec]:
+        file = self._folder / f"{row.name}.jsonl"
+        for arm in row.arms:
+            yield from self._runs(tuning_specs(row, protocol, arm), file)
+            rates = chosen_rates(row, protocol, arm, self._results)
+            yield from self._runs(reported_specs(row, rates, arm), file)
+
+    def _runs(self, specs: Sequence[RunSpec], file: Path) -> Iterator[RunSpec]:
+        known = [spec for spec in specs if spec.key in self._results]
+        self.tally.known += len(known)
+        yield from known
+        missing = [spec for spec in specs if spec.key not in self._results]
+        for group in _groups(missing, self._at_once):
+            yield from group
+            for result in self._attempt(group):
+                self._keep(result, file)
+
+    def _attempt(self, specs: Sequence[RunSpec]) -> Sequence[Result]:
+        try:
+            return self._run(specs)
+        except UsageError:
+            raise  # what is missing is missing for the whole row
+        except Exception as error:  # whatever it is, the other runs do not depend on it
+            what = f"{type(error).__name__}: {error}"
+            for spec in specs:
+                self._say(f"{spec}: failed, {what}")
+            return [_failed(spec, what) for spec in specs]
+
+    def _keep(self, result: Result, file: Path) -> None:
+        self._results[result.spec.key] = result
+        self.tally.ran += 1
+        self.tally.failed += result.status == FAILED
+        try:
+            append_records(file, [result])
+        except OSError as error:
+            self.tally.unwritten += 1
+            self._say(f"{result.spec}: result not written to {file.name} ({error.strerror})")
+
+
+def _groups(specs: Sequence[RunSpec], at_once: int) -> Iterator[Sequence[RunSpec]]:
+    """Cuts runs into groups of at most ``at_once`` that differ in nothing but their seeds."""
+    without_seed = functools.partial(dataclasses.replace, seed=0)
+    for _, group in itertools.groupby(specs, without_seed):
+        listed = list(group)
+        for first in range(0, len(listed), at_once):
+            yield listed[first : first + at_once]
+
+
+def _failed(spec: RunSpec, error: str) -> Result:
+    return Result(
+        spec=spec,
+        status=FAILED,
+        metric="loss",
+        higher_is_better=False,
+        parameters=0,
+        steps=0,
+        gradients_per_step=1,
+        points=(),
+        compile_seconds=0.0,
+        wall_seconds=0.0,
+        temporary_bytes=None,
+        error=error,
+        environment={},
+    )
+
+
+@contextlib.contextmanager
+def progress_bar(total: int) -> Iterator[tuple[Callable[[RunSpec], None], Callable[[str], None]]]:
+    """Shows how far a sweep is: a bar with the time left on a terminal, elsewhere a line a run.
+
+    Args:
+        total: number of runs.
+
+    Yields:
+        What to call before each run, and what to say other things with.
+    """
+    console = Console(stderr=True)
+    columns = bar_columns("runs", description_width=44, bar_width=20)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        begun = 0
+
+        def begin(spec: RunSpec) -> None:
+            nonlocal begun
+            bar.update(task, description=str(spec), completed=begun)
+            begun += 1
+            if not console.is_terminal:
+                print_plain(console, f"[{begun}/{total}] {spec}")
+
+        yield begin, lambda text: print_plain(console, text)
+
+
+def run_sweep(config: SweepConfig) -> int:
+    """Sweeps as asked for; returns the exit status."""
+    rows = choose_rows(read_rows(config.table), config.rows, config.tasks)
+    planned = [(row, load_task(row.task, row.preset).protocol) for row in rows]
+    total = sum(count_runs(*each) for each in planned)
+    if config.dry_run:
+        for row, protocol in planned:
+            runs = count_runs(row, protocol)
+            print(f"{row.name:<28} {row.study:<11} {runs:>4} runs: {', '.join(row.arms)}")
+        print(f"{len(rows)} rows, {total} runs")
+        return 0
+    check_installed()
+    check_writable(config.output)
+
+    # Rows of one task follow each other: its data and what is compiled of it serve all of them.
+    @functools.lru_cache(maxsize=1)
+    def trainer(name: str, preset: str) -> Trainer:
+        task = load_task(name, preset)
+        return Trainer(task, task.load(config.data_dir))
+
+    def run(specs: Sequence[RunSpec]) -> Sequence[Result]:
+        # Data are loaded when the first run is really needed.
+        return trainer(specs[0].task, specs[0].preset).run_at_once(specs)
+
+    with progress_bar(total) as (begin, say):
+        sweep = Sweep(run, config.output, say, config.seeds_at_once)
+        try:
+            for spec in sweep.rows(planned):
+                begin(spec)
+        except KeyboardInterrupt:
+            say("interrupted; the same command goes on where this stopped")
+            return INTERRUPTED
+    tally = sweep.tally
+    print(
+        f"{tally.ran} runs done, {tally.known} known before, {tally.failed} failed, "
+        f"{tally.unwritten} not written, {tally.skipped} rows skipped; results are in "
+        f"{config.output}",
+        file=sys.stderr,
+    )
+    return 1 if tally.failed or tally.unwritten or tally.skipped else 0

@@ -1,0 +1,31 @@
+"""How reports write numbers."""
+
+import math
+
+import pytest
+
+from experiments.formats import format_difference, format_interval
+from experiments.statistics import Interval
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(0.02134, 0.00123), "0.0213 ± 0.0012"),
+        (Interval(0.02134, 0.0057), "0.021 ± 0.006"),
+        (Interval(97.4444, 0.31), "97.44 ± 0.31"),
+        (Interval(1234.5, 250.0), "1234 ± 250"),
+        (Interval(2.413e-5, 3.1e-6), "(2.41 ± 0.31)e-5"),
+        (Interval(3.2e30, 1e29), "(3.20 ± 0.10)e30"),
+        (Interval(3.0, 0.0), "3.00 ± 0.00"),
+        (Interval(0.0, 0.0), "0.00 ± 0.00"),
+        (Interval(0.123456, math.nan), "0.1235"),
+    ],
+)
+def test_intervals_show_the_digits_that_mean_something(interval, text):
+    assert format_interval(interval) == text
+
+
+def test_differences_are_signed_and_starred():
+    assert format_difference(Interval(0.5, 0.11)) == "+0.50 ± 0.11*"
+    assert format_difference(Interval(-0.5, 0.6)) == "-0.5 ± 0.6"

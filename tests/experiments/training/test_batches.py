@@ -1,0 +1,78 @@
+"""Batches of training and of measuring, and the shapes of learning rates."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.task import Data
+from experiments.training.batches import epoch_batches, measuring_batches, training_batches
+from experiments.training.schedules import SCHEDULES
+
+
+def numbered(count, **more):
+    examples = {"number": np.arange(count)}
+    return Data(examples, examples, examples, **more)
+
+
+def numbers(batches):
+    return [batch["number"].tolist() for batch in batches]
+
+
+def test_each_epoch_sees_other_batches_in_another_order():
+    seen = numbers(training_batches(numbered(10), 3, seed=0, epochs=2))
+    assert len(seen) == 6
+    first, second = np.concatenate(seen[:3]), np.concatenate(seen[3:])
+    assert len(set(first)) == len(set(second)) == 9
+    assert first.tolist() != second.tolist()
+    assert numbers(training_batches(numbered(10), 3, seed=0, epochs=2)) == seen
+    assert numbers(training_batches(numbered(10), 3, seed=1, epochs=2)) != seen
+
+
+def test_ordered_examples_stay_in_order():
+    assert (
+        numbers(training_batches(numbered(7, ordered=True), 3, 0, 2))
+        == [
+            [0, 1, 2],
+            [3, 4, 5],
+        ]
+        * 2
+    )
+
+
+def test_batches_go_on_where_they_were_cut_with_the_same_changes():
+    def change(batch, generator):
+        return {"number": batch["number"] + generator.integers(0, 1000, len(batch["number"]))}
+
+    data = numbered(20, augment=change)
+    whole = training_batches(data, 4, 0, 3)
+    seen = numbers(next(whole) for _ in range(7))
+    place = whole.get_state()
+    rest = numbers(whole)
+    again = training_batches(data, 4, 0, 3)
+    again.set_state(json.loads(json.dumps(place)))
+    assert numbers(again) == rest
+    assert len(seen) + len(rest) == 15
+
+
+def test_measuring_counts_every_example_once():
+    batches = list(measuring_batches({"number": np.arange(7)}, 3))
+    assert [batch["number"].shape for batch in batches] == [(3,)] * 3
+    kept = np.concatenate([batch["number"][batch["weight"] == 1] for batch in batches])
+    assert kept.tolist() == list(range(7))
+
+
+def test_batches_are_full_and_repeat_no_example():
+    batches = epoch_batches(jax.random.key(0), examples=35, batch_size=8)
+    assert batches.shape == (4, 8)
+    assert len(np.unique(batches)) == 32
+    assert not np.array_equal(batches, epoch_batches(jax.random.key(1), 35, 8))
+
+
+@pytest.mark.parametrize("name", [name for name, shape in SCHEDULES.items() if shape])
+def test_schedules_stay_between_zero_and_one(name):
+    values = np.array([SCHEDULES[name](40)(count) for count in range(40)])
+    assert values.max() == 1
+    assert values.min() >= 0
+    assert (np.diff(values[values.argmax() :]) <= 1e-7).all()

@@ -1,0 +1,199 @@
+"""One run from its start, or from a checkpoint, to its result; on digits."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.cli import main
+from experiments.tasks import load_task
+from experiments.training import loop
+from experiments.training.loop import Keeping, Trainer
+from experiments.training.program import compile_program
+from experiments.training.result import DIVERGED, FINISHED, RunSpec, read_results
+
+SPEC = RunSpec(
+    task="digits", preset="cpu", optimizer="adam", arm="s=1", learning_rate=3e-3, seed=0, epochs=2
+)
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    """Keeps every program that it compiles; one of a user keeps the last."""
+    task, known = load_task("digits", "cpu"), {}
+
+    def compiled(task, spec, steps, batch, at_once=1):
+        key = dataclasses.replace(spec, seed=0), at_once
+        if key not in known:
+            known[key] = compile_program(task, spec, steps, batch, at_once)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "compile_program", compiled)
+        yield Trainer(task, task.load(None))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(trainer):
+    return trainer.run(SPEC)
+
+
+def measured(result):
+    """All of a result that does not depend on the clock."""
+    return [dataclasses.replace(point, seconds=0.0) for point in result.points]
+
+
+def test_a_run_learns_and_says_what_it_cost(uninterrupted, trainer):
+    assert uninterrupted.status == FINISHED
+    assert [point.step for point in uninterrupted.points] == [33, 66]
+    assert uninterrupted.best().test["accuracy"] > 80
+    assert uninterrupted.temporary_bytes > 0
+    params = jax.eval_shape(trainer.task.init, jax.random.key(0)).params
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == trainer.task.parameters
+
+
+def test_the_same_run_twice_is_the_same_and_another_seed_is_not(trainer, uninterrupted):
+    assert measured(trainer.run(SPEC)) == measured(uninterrupted)
+    other = trainer.run(dataclasses.replace(SPEC, seed=1))
+    assert measured(other) != measured(uninterrupted)
+
+
+@pytest.mark.parametrize("cut_at", [10, 33, 40])
+def test_a_run_goes_on_bit_for_bit_from_its_checkpoint(trainer, uninterrupted, tmp_path, cut_at):
+    keeping = Keeping(folder=tmp_path / "checkpoints", steps=10)
+
+    def cut(done, total, point):
+        if done == cut_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(SPEC, keeping, cut)
+    first = []
+    resumed = trainer.run(SPEC, keeping, lambda done, total, point: first.append(done))
+    assert first[0] == max(1, (cut_at - 1) // 10 * 10 + 1)
+    assert measured(resumed) == measured(uninterrupted)
+    assert not keeping.folder.exists()
+
+
+def test_a_killed_run_resumes_to_the_same_result(uninterrupted, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "experiments", "run", "--output", str(folder), "--epochs", "2"]
+    command += ["--checkpoint-steps", "7"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 300
+        while not list(folder.glob("checkpoints/*/[0-9]*")):
+            assert process.poll() is None, "the run ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "results.jsonl").exists()
+
+    assert main([*command[3:]]) == 2  # without --resume nothing is taken for a new run
+    assert main([*command[3:], "--resume"]) == 0
+    (result,), complaints = read_results([folder / "results.jsonl"])
+    assert not complaints
+    assert measured(result) == measured(uninterrupted)
+    assert list((folder / "tensorboard").iterdir())
+    assert main([*command[3:], "--resume"]) == 2  # the result is there
+
+
+def test_a_run_that_diverges_ends_there_and_says_so(trainer):
+    result = trainer.run(
+        dataclasses.replace(SPEC, optimizer="sgdm", arm="plain", learning_rate=1e9)
+    )
+    assert result.status == DIVERGED
+    assert result.points[-1].train_loss is None
+    json.dumps(dataclasses.asdict(result), allow_nan=False)
+
+
+def test_sam_at_equal_gradients_has_half_of_the_steps(trainer):
+    result = trainer.run(dataclasses.replace(SPEC, arm="sam-equal"))
+    assert result.steps * result.gradients_per_step == 66
+
+
+SEEDS_AT_ONCE = [dataclasses.replace(SPEC, seed=seed) for seed in range(3)]
+
+
+def test_seeds_at_once_are_the_runs_one_by_one(trainer):
+    for spec, found in zip(SEEDS_AT_ONCE, trainer.run_at_once(SEEDS_AT_ONCE), strict=True):
+        alone = trainer.run(spec)
+        assert (found.spec, found.status, found.steps) == (spec, FINISHED, alone.steps)
+        assert (alone.at_once, found.at_once) == (1, 3)
+        for one, other in zip(alone.points, found.points, strict=True):
+            assert (one.epoch, one.step) == (other.epoch, other.step)
+            np.testing.assert_allclose(other.train_loss, one.train_loss, rtol=1e-3)
+            np.testing.assert_allclose(other.test["loss"], one.test["loss"], rtol=1e-2)
+
+
+def test_of_seeds_at_once_each_diverges_for_itself(trainer, monkeypatch):
+    program, _ = trainer._program(SPEC, 3)
+
+    def start(seed):
+        progress = program.start(seed)
+        broken = jax.tree.map(lambda leaf: leaf * jnp.nan, progress.params)
+        return progress._replace(params=broken) if seed == 1 else progress
+
+    monkeypatch.setattr(trainer, "_program", lambda *_: (program._replace(start=start), 0.0))
+    results = trainer.run_at_once(SEEDS_AT_ONCE)
+    assert [result.status for result in results] == [FINISHED, DIVERGED, FINISHED]
+    assert [len(result.points) for result in results] == [2, 1, 2]
+
+
+def test_without_memory_for_all_seeds_they_go_one_by_one(trainer, monkeypatch):
+    def exhausted(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(loop, "_advance_together", exhausted)
+    results = trainer.run_at_once(SEEDS_AT_ONCE)
+    assert [(result.status, result.at_once) for result in results] == [(FINISHED, 1)] * 3
+
+
+def test_a_trainer_keeps_what_it_compiled_last():
+    task, compiled = load_task("digits", "cpu"), []
+    trainer = Trainer(task, task.load(None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "compile_program", lambda *args: compiled.append(args) or args)
+        for spec in (SPEC, dataclasses.replace(SPEC, seed=1), dataclasses.replace(SPEC, arm="sam")):
+            trainer._program(spec)
+    assert [spec.arm for _, spec, *_ in compiled] == ["s=1", "sam"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--arm s=-1", "unknown arm"),
+        ("--arm s=1/oracle", "unknown arm"),
+        ("--optimizer rmsprop --arm nesterov", "rmsprop has no arm"),
+        ("--task nothing", "unknown task"),
+        ("--preset tpu", "unknown preset"),
+        ("--resume", "nothing to resume"),
+    ],
+)
+def test_a_bad_request_is_one_line(arguments, message, tmp_path, capsys):
+    assert main(["run", "--output", str(tmp_path / "run"), *arguments.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_without_data_leaves_nothing_to_resume(tmp_path, capsys):
+    command = [
+        "run",
+        "--task",
+        "lenet",
+        "--data-dir",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    for _ in range(2):
+        assert main(command) == 2
+        assert "is not in" in capsys.readouterr().err
