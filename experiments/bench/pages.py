@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.bench.config import BenchConfig, ScaleConfig
-from experiments.bench.records import bench_record, scale_record
+from experiments.bench.config import BenchConfig, CompiledConfig, ScaleConfig
+from experiments.bench.records import bench_record, compiled_record, scale_record
 from experiments.errors import UsageError
 from experiments.results import META_FILE, RUNS_FILE
 
@@ -198,6 +198,15 @@ def _write_scale(results: Results, page: Path, note: str) -> list[Path]:
     return []
 
 
+def _write_compiled(results: Results, page: Path, note: str) -> list[Path]:
+    from experiments.bench.compiled_report import markdown_report
+
+    records = [compiled_record(record) for record in results.records]
+    config = CompiledConfig(**_with_tuples(results.meta["configuration"]))
+    page.write_text(markdown_report(records, config, results.meta, files=note), "utf-8")
+    return []
+
+
 def _by_size_and_devices(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: (record["parameters"], record["devices"]))
 
@@ -225,5 +234,13 @@ _COMMANDS = (
         split=("sizes", "devices"),
         sort=_by_size_and_devices,
         write=_write_scale,
+    ),
+    _Command(
+        "bench --target",
+        noun="comparisons",
+        item=("model", "optimizer", "compute", "mesh"),
+        split=("models", "optimizers", "computes", "layouts", "devices"),
+        sort=list,
+        write=_write_compiled,
     ),
 )

@@ -16,8 +16,9 @@ from scipy import stats
 
 import experiments.bench.run
 from experiments.bench.config import BenchConfig, Group, with_plain
-from experiments.bench.exact import collectives, count_instructions, exact_figures
+from experiments.bench.exact import exact_figures
 from experiments.bench.floors import Sizes
+from experiments.bench.hlo import collectives, count_instructions
 from experiments.bench.measure import measure
 from experiments.bench.records import Timed
 from experiments.bench.report import caveats

@@ -1,0 +1,69 @@
+"""The optimizers whose train steps are measured: the papers', Lion, and those behind clipping."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from experiments.optimizers import OPTIMIZERS, Family, Recipe
+
+if TYPE_CHECKING:
+    import optax
+
+    from xgrad_optax import WeightPrediction
+
+_LARGEST_NORM = 1.0
+
+# What predicts from the moments of each optimizer.
+PREDICTORS: Mapping[str, Recipe] = {
+    "sgdm": Recipe("xgrad_optax.predictors:sgdm"),
+    "adam": Recipe("xgrad_optax.predictors:adam"),
+    "adamw": Recipe("xgrad_optax.predictors:adam"),
+    "adabelief": Recipe("xgrad_optax.predictors:adabelief"),
+    "adam3": Recipe("xgrad_optax.predictors:adam3"),
+    "lion": Recipe("xgrad_optax.predictors:lion"),
+}
+
+_LION = Family(
+    "Lion",
+    plain=Recipe("optax:lion"),
+    predicted=Recipe("xgrad_optax.optimizers:lion"),
+)
+
+
+def clipped(learning_rate: float, *, family: Family) -> "optax.GradientTransformation":
+    """The plain optimizer behind clipping by the global norm."""
+    import optax
+
+    return optax.chain(optax.clip_by_global_norm(_LARGEST_NORM), family.plain.build(learning_rate))
+
+
+def clipped_and_predicted(
+    learning_rate: float, *, s: float, family: Family, predictor: Recipe
+) -> "WeightPrediction":
+    """The same with weight prediction, read off the moments."""
+    from xgrad_optax import with_weight_prediction
+
+    transform = clipped(learning_rate, family=family)
+    return with_weight_prediction(transform, s, predictor=predictor.build(learning_rate))
+
+
+def _with_clipping(name: str, family: Family) -> Family:
+    arguments: dict[str, Any] = {"family": family}
+    return Family(
+        f"{family.summary}, the gradient clipped by its global norm",
+        plain=Recipe(f"{__name__}:clipped", arguments),
+        predicted=Recipe(
+            f"{__name__}:clipped_and_predicted", arguments | {"predictor": PREDICTORS[name]}
+        ),
+    )
+
+
+_UNCLIPPED = {**OPTIMIZERS, "lion": _LION}
+
+BENCHED: Mapping[str, Family] = _UNCLIPPED | {
+    f"{name}-clipped": _with_clipping(name, _UNCLIPPED[name]) for name in PREDICTORS
+}
+
+
+def predictor_of(optimizer: str) -> Recipe | None:
+    """Returns what predicts from the optimizer's moments; None if they tell no direction."""
+    return PREDICTORS.get(optimizer.removesuffix("-clipped"))
