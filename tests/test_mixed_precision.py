@@ -103,7 +103,7 @@ def test_master_copy_and_moments_are_float32_and_stay_so(dtype):
 
     in_float32 = dict.fromkeys(params, jnp.float32)
     moments = state.inner_state[0]
-    assert dtypes(state.base_params) == dtypes(moments.mu) == dtypes(moments.nu) == in_float32
+    assert dtypes(state.displacement) == dtypes(moments.mu) == dtypes(moments.nu) == in_float32
     assert dtypes(jax.eval_shape(base_params, params, state)) == in_float32
 
 

@@ -8,14 +8,9 @@ from xgrad_optax import (
     stability,
     transforms,
 )
-from xgrad_optax._state import WeightPredictionState, XGradState
-from xgrad_optax._wrapper import (
-    WeightPrediction,
-    base_params,
-    lookahead_params,
-    with_weight_prediction,
-    xgrad,
-)
+from xgrad_optax._forms import WeightPrediction, in_place, with_weight_prediction, xgrad
+from xgrad_optax._points import base_params, from_base_params, lookahead_params
+from xgrad_optax._states import InPlaceState, WeightPredictionState, XGradState
 from xgrad_optax.optimizers import (
     adabelief,
     adabound,
@@ -35,6 +30,7 @@ from xgrad_optax.transforms import scale_by_adabound, scale_by_adam3
 __version__ = "0.1.0"
 
 __all__ = [
+    "InPlaceState",
     "Predictor",
     "WeightPrediction",
     "WeightPredictionState",
@@ -47,6 +43,8 @@ __all__ = [
     "base_params",
     "control_variates",
     "diagnostics",
+    "from_base_params",
+    "in_place",
     "last_update",
     "lion",
     "lookahead_params",

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from xgrad_optax._state import scheduled, validate_whole_number
+from xgrad_optax._checks import checked_whole_number
+from xgrad_optax._hyperparameters import scheduled
 
 
 def sgdm_error_bound(
@@ -85,7 +86,7 @@ def sgdm_error_bound(
     References:
       Ours; the identity generalises eq. 6 of XGrad, arXiv 2305.18240, from s = 1 step.
     """
-    steps = range(validate_whole_number(horizon, "horizon"))
+    steps = range(checked_whole_number(horizon, "horizon"))
     rates = [_rate(learning_rate, count, k) for k in steps]
     velocity, gap = jnp.asarray(velocity_norm), jnp.asarray(gradient_gap) + 2 * jnp.asarray(noise)
     distance = jnp.asarray(point_distance)

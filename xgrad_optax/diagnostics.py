@@ -10,8 +10,9 @@ can look. Two numbers compare the predicted with the actual movement:
 
 Without prediction (s = 0) :math:`\hat\theta = \theta_t` and the relative error e is 1: a prediction
 below 1 is nearer to the future parameters than the present ones are. All states of the explicit
-form (:func:`xgrad_optax.with_weight_prediction`, the named optimizers) can be measured, whatever s
-they train with. Train with ``s=0`` to see how several predictors do on the *same* trajectory.
+form (:func:`xgrad_optax.with_weight_prediction`, the named optimizers) and of the in-place form can
+be measured, whatever s they train with. Train with ``s=0`` to see how several predictors do on the
+*same* trajectory.
 
 For smooth losses :func:`sgdm_error_bound` says beforehand how wrong a prediction can be.
 """
@@ -32,19 +33,13 @@ from xgrad_optax._agreement import (
     total,
     wide,
 )
+from xgrad_optax._checks import checked_whole_number
 from xgrad_optax._error_bound import sgdm_error_bound
+from xgrad_optax._nesting import merge_into
+from xgrad_optax._points import base_point, measurable_states
 from xgrad_optax._rings import Layout, empty, read, thinned, write
-from xgrad_optax._state import (
-    Found,
-    WeightPredictionState,
-    XGradState,
-    find_states,
-    merge_into,
-    unboxed,
-    validate_whole_number,
-)
+from xgrad_optax._trees import arrays_of
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
-from xgrad_optax._wrapper import prediction_states
 
 __all__ = [
     "ErrorStatistics",
@@ -159,18 +154,19 @@ def prediction_error(
     """
     horizons = _checked_horizons(horizons)
     if max_entries is not None:
-        max_entries = validate_whole_number(max_entries, "max_entries")
+        max_entries = checked_whole_number(max_entries, "max_entries")
 
     def thin(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: thinned(leaf, max_entries), tree)
 
     def init_fn(params: Params, opt_state: OptState) -> PredictionErrorState:
         layout = Layout.of(horizons, linear=_is_linear(opt_state))
-        thinned = thin(unboxed(params))
+        base = arrays_of(base_point(params, opt_state))
+        thinned = thin(base)
         return PredictionErrorState(
             jnp.zeros([], jnp.int32),
             empty(thinned, horizons[-1]),
-            empty(thin(_displacement(params, opt_state, 1)), layout.length),
+            empty(thin(_displacement(base, opt_state, 1)), layout.length),
             RunningMoments.create(horizons),
             jax.tree.map(lambda _: RunningMoments.create(horizons), thinned),
         )
@@ -179,7 +175,8 @@ def prediction_error(
         state: PredictionErrorState, params: Params, opt_state: OptState
     ) -> PredictionErrorState:
         layout = Layout.of(horizons, linear=_is_linear(opt_state))
-        thinned = thin(unboxed(params))
+        base = arrays_of(base_point(params, opt_state))
+        thinned = thin(base)
         _check_same_shapes(state.params, thinned)
         per_leaf = _agreement_by_leaf(state, thinned, layout)
         known = state.count >= jnp.asarray(horizons, jnp.int32)
@@ -188,7 +185,7 @@ def prediction_error(
             write(state.params, thinned, state.count % horizons[-1]),
             layout.write(
                 state.displacements,
-                lambda h: thin(_displacement(params, opt_state, h)),
+                lambda h: thin(_displacement(base, opt_state, h)),
                 state.count,
             ),
             state.overall.observe(total(per_leaf, len(horizons)), known),
@@ -242,7 +239,7 @@ def trajectory_prediction_error(
       [0.25, 0.3889]
     """
     horizons = _checked_horizons(horizons)
-    params = unboxed(params)
+    params = arrays_of(params)
     steps = min((leaf.shape[0] for leaf in jax.tree.leaves(params)), default=0)
     if steps <= horizons[-1]:
         raise ValueError(
@@ -272,29 +269,21 @@ def _judge(
 
 
 def _is_linear(opt_state: OptState) -> bool:
-    return all(state.predictor.linear for _, state in _explicit_states(opt_state))
+    return all(found.state.rule.predictor.linear for found in measurable_states(opt_state))
 
 
-def _displacement(params: Params, opt_state: OptState, h: Any) -> Updates:
+def _displacement(base: Params, opt_state: OptState, h: Any) -> Updates:
     """What the states in ``opt_state`` predict for h steps, whatever s they train with."""
-    arrays = unboxed(params)
     predictions = [
-        Found(path, state.predictor.predict(state.memory, state.inner_state, arrays, h))
-        for path, state in _explicit_states(opt_state)
+        found._replace(state=_ahead(found.state, base, h)) for found in measurable_states(opt_state)
     ]
     # Parameters that no state covers are predicted to stay.
-    return merge_into(optax.tree.zeros_like(arrays), predictions, lambda _, predicted: predicted)
+    return merge_into(optax.tree.zeros_like(base), predictions, lambda _, predicted: predicted)
 
 
-def _explicit_states(opt_state: OptState) -> list[Found[Any]]:
-    opt_state = unboxed(opt_state)
-    if find_states(opt_state, XGradState) and not find_states(opt_state, WeightPredictionState):
-        raise ValueError(
-            "opt_state belongs to the drop-in form xgrad(...), which does not keep its predictor."
-            " Measure the explicit form with_weight_prediction(inner, s, predictor=...): both"
-            " follow the same trajectory."
-        )
-    return prediction_states(opt_state)
+def _ahead(state: Any, base: Params, h: Any) -> Updates:
+    memory = getattr(state, "memory", ())
+    return state.rule.predictor.predict(memory, state.inner_state, base, h)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -303,7 +292,7 @@ def _explicit_states(opt_state: OptState) -> list[Found[Any]]:
 
 
 def _checked_horizons(horizons: Any) -> tuple[int, ...]:
-    checked = tuple(sorted(validate_whole_number(h, "each of `horizons`") for h in horizons))
+    checked = tuple(sorted(checked_whole_number(h, "each of `horizons`") for h in horizons))
     if not checked or len(set(checked)) < len(checked):
         raise ValueError(
             "`horizons` must be one or more different numbers of steps such as range(1, 11), got"

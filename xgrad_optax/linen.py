@@ -14,10 +14,10 @@ from flax.training import train_state
 
 from xgrad_optax import predictors
 from xgrad_optax._batch_stats import averaged_batch_stats
+from xgrad_optax._forms import WeightPrediction
+from xgrad_optax._hyperparameters import Rule
 from xgrad_optax._points import base_point, predicted_point
-from xgrad_optax._state import Horizon, Hyperparameters
 from xgrad_optax._typing import Params, PyTree
-from xgrad_optax._wrapper import WeightPrediction
 
 Batch = TypeVar("Batch")
 
@@ -124,7 +124,7 @@ def register_serialization(node_type: type) -> None:
       >>> state = tx.init({"w": jnp.zeros(2)})
       >>> written = flax.serialization.to_bytes(state)
       >>> restored = flax.serialization.from_bytes(tx.init({"w": jnp.ones(2)}), written)
-      >>> restored.predictor == state.predictor
+      >>> restored.rule == state.rule
       True
     """
     serialization.register_serialization_state(
@@ -136,12 +136,5 @@ def register_serialization(node_type: type) -> None:
     )
 
 
-for _node_type in (
-    Hyperparameters,
-    Horizon,
-    predictors.Coverage,
-    predictors.LastUpdate,
-    predictors.ZeroGradient,
-    predictors.FromMoments,
-):
+for _node_type in (Rule, predictors.Coverage):
     register_serialization(_node_type)

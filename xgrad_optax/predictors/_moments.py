@@ -138,6 +138,11 @@ RADAM = Family("radam", optax.ScaleByAdamState, radam)
 LION = Family("lion", optax.ScaleByLionState, lion)
 ADABOUND = Family("adabound", ScaleByAdaBoundState, adabound)
 
+FAMILIES = {
+    family.name: family
+    for family in (SGDM, RMSPROP_MOMENTUM, ADAM, ADABELIEF, ADAM3, RADAM, LION, ADABOUND)
+}
+
 
 def _debiased(state: Any, b1: Any, b2: Any) -> tuple[Direction, Direction]:
     """m̂ = m/(1-β₁ᵗ) and v̂ = v/(1-β₂ᵗ), both in the wider dtype of the two."""

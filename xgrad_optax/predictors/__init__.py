@@ -1,0 +1,42 @@
+"""Predictors: what will the inner optimizer do next?
+
+A predictor is a small pure object in the image of a ``GradientTransformation``: it may set up a
+memory, observe each update, and predict how far the parameters will have moved s steps from now.
+``last_update`` works for every transform, ``zero_gradient`` too and without memory, the
+closed forms (``sgdm``, ``adam``, ...) read the moments that the optimizer keeps anyway.
+"""
+
+from xgrad_optax._hyperparameters import Hyperparameters
+from xgrad_optax.predictors._base import Predictor
+from xgrad_optax.predictors._closed_forms import (
+    FromMoments,
+    adabelief,
+    adabound,
+    adam,
+    adam3,
+    lion,
+    radam,
+    rmsprop,
+    sgdm,
+)
+from xgrad_optax.predictors._last_update import LastUpdate, last_update
+from xgrad_optax.predictors._zero_gradient import Coverage, ZeroGradient, zero_gradient
+
+__all__ = [
+    "Coverage",
+    "FromMoments",
+    "Hyperparameters",
+    "LastUpdate",
+    "Predictor",
+    "ZeroGradient",
+    "adabelief",
+    "adabound",
+    "adam",
+    "adam3",
+    "last_update",
+    "lion",
+    "radam",
+    "rmsprop",
+    "sgdm",
+    "zero_gradient",
+]
