@@ -15,6 +15,7 @@ _CALLED = re.compile(
     r"(?:calls|to_apply|body|branch_computations|true_computation|false_computation)="
     r"\{?(%[\w.-]+(?:, %[\w.-]+)*)"
 )
+_CONDITION = re.compile(r"condition=%([\w.-]+)")
 _TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 _COLLECTIVES = (
@@ -82,15 +83,21 @@ class Instruction(NamedTuple):
         return [name for group in _CALLED.findall(self.text) for name in _OPERAND.findall(group)]
 
     @property
-    def trip_count(self) -> int:
-        """How often the body of a loop runs; 1 where XLA does not know."""
+    def known_trip_count(self) -> int | None:
+        """How often the body of a loop runs, where XLA says so."""
         known = _TRIP_COUNT.search(self.text)
-        return int(known[1]) if known else 1
+        return int(known[1]) if known else None
 
     @property
-    def parameter_number(self) -> int:
-        """Which operand of its computation's caller a parameter is."""
-        return int(self.text.partition(")")[0])
+    def condition(self) -> str:
+        """Name of the computation that says whether a loop goes on."""
+        return _CONDITION.findall(self.text)[0]
+
+    @property
+    def number(self) -> int | None:
+        """What a whole constant is, or which operand of its caller a parameter is."""
+        argument = self.text.partition(")")[0]
+        return int(argument) if argument.isdecimal() else None
 
 
 Computation = Mapping[str, Instruction]

@@ -29,9 +29,9 @@ def bytes_moved(hlo: str) -> int:
     Every instruction of the program itself reads its operands and writes its results; the insides
     of a fusion stay on the chip. Of an array that is only sliced or gathered from, the slice
     counts; of one that is updated in place, the update. An asynchronous operation reads where it
-    starts and writes where it is done. The body of a loop counts as often as it runs where XLA
-    knows that, else once; of branches, the costliest. Scratch space of libraries does not count,
-    nor does padding.
+    starts and writes where it is done. The body of a loop counts as often as it runs where XLA or
+    the loop's condition says that, else once; of branches, the costliest. Scratch space of
+    libraries does not count, nor does padding.
 
     Args:
         hlo: text of the scheduled module, ``jax.stages.Compiled.as_text()``.
@@ -58,7 +58,8 @@ def _by_one(instruction: Instruction, computation: Computation, program: Program
         return instruction.moved
     inner = [program.computations[name] for name in instruction.called]
     if opcode in ("while", "call"):
-        return instruction.trip_count * sum(_moved(body, program) for body in inner)
+        times = _trip_count(instruction, program) if opcode == "while" else 1
+        return times * sum(_moved(body, program) for body in inner)
     if opcode == "conditional":
         return max(_moved(branch, program) for branch in inner)
     operands = [computation[name] for name in instruction.operands]
@@ -68,6 +69,18 @@ def _by_one(instruction: Instruction, computation: Computation, program: Program
         (inside,) = inner
         return _by_fusion(instruction, operands, inside)
     return _by_itself(instruction, operands)
+
+
+def _trip_count(loop: Instruction, program: Program) -> int:
+    """How often the body of a loop runs; 1 where that cannot be known."""
+    if loop.known_trip_count is not None:
+        return loop.known_trip_count
+    condition = program.computations[loop.condition]
+    (test,) = (value for value in condition.values() if value.is_root)
+    if test.opcode == "compare" and "direction=LT" in test.text:
+        # JAX's scans count from 0 up to a constant.
+        return condition[test.operands[1]].number or 1
+    return 1
 
 
 def _by_itself(instruction: Instruction, operands: list[Instruction]) -> int:
@@ -92,9 +105,7 @@ def _by_start(
 
 
 def _by_fusion(instruction: Instruction, operands: list[Instruction], inside: Computation) -> int:
-    values = {
-        value.parameter_number: value for value in inside.values() if value.opcode == "parameter"
-    }
+    values = {value.number: value for value in inside.values() if value.opcode == "parameter"}
     read = sum(
         _part_of(operand, _read_inside(values[number], inside))
         for number, operand in enumerate(operands)

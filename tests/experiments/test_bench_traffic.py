@@ -215,14 +215,26 @@ LOOP = """
   ROOT %next = (s32[], f32[8]{0}) tuple(%n, %w)
 }
 """
+COUNTS = """
+%more (t: (s32[], f32[8])) -> pred[] {
+  %t = (s32[], f32[8]{0}) parameter(0)
+  %n = s32[] get-tuple-element(%t), index=0
+  %end = s32[]{:T(128)} constant(5)
+  ROOT %on = pred[] compare(%n, %end), direction=LT
+}
+"""
 WHILE = "ROOT %x = (s32[], f32[8]{0}) while(%t), condition=%more, body=%body"
 
 
 def test_a_loop_counts_as_often_as_it_runs():
     start = [P, "%z = s32[] constant(0)", "%t = (s32[], f32[8]{0}) tuple(%z, %p)"]
     known = WHILE + ', backend_config={"known_trip_count":{"n":"12"}}'
-    assert bytes_moved(LOOP + entry(*start, known)) == 12 * 64
-    assert bytes_moved(LOOP + entry(*start, WHILE)) == 64, "once where XLA does not know"
+    assert bytes_moved(COUNTS + LOOP + entry(*start, known)) == 12 * 64
+    assert bytes_moved(COUNTS + LOOP + entry(*start, WHILE)) == 5 * 64, "as its condition says"
+    for other in ("%end = s32[] parameter(1)", "%end = s32[] negate(%n)"):
+        unknown = COUNTS.replace("%end = s32[]{:T(128)} constant(5)", other)
+        assert bytes_moved(unknown + LOOP + entry(*start, WHILE)) == 64, "once if nobody knows"
+    assert bytes_moved(COUNTS.replace("LT", "NE") + LOOP + entry(*start, WHILE)) == 64
 
 
 @pytest.mark.parametrize(
