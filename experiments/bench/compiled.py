@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
+from experiments.bench.compiled_config import COMPILED, CompiledConfig, CompiledGroup
 from experiments.bench.compiled_report import caveats, markdown_report, terminal_report
-from experiments.bench.config import COMPILED, CompiledConfig, CompiledGroup
 from experiments.bench.exact import Exact, exact_figures
 from experiments.bench.placing import by_example, make_mesh, place
 from experiments.bench.records import CompiledRecord
@@ -72,7 +72,7 @@ def count_group(
 
     def compiled(name: str) -> Exact:
         step = make_step(problem, methods[name])
-        return exact_figures(target.compile(step, *placed[name], quickly=shape.is_large))
+        return exact_figures(target.compile(step, *placed[name]))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # a compiler uses one core, mostly
         figures = dict(zip(methods, pool.map(compiled, methods), strict=True))

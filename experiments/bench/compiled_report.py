@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from rich.console import RenderableType
 from rich.table import Table
 
-from experiments.bench.config import COMPILED, LAYOUTS, CompiledConfig
+from experiments.bench.compiled_config import COMPILED, CompiledConfig
+from experiments.bench.config import LAYOUTS
 from experiments.bench.records import CompiledRecord
 from experiments.bench.report import format_collectives
 from experiments.bench.targets import TARGETS

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.bench.config import BenchConfig, CompiledConfig, ScaleConfig
+from experiments.bench.compiled_config import CompiledConfig
+from experiments.bench.config import BenchConfig, ScaleConfig
 from experiments.bench.records import bench_record, compiled_record, scale_record
 from experiments.errors import UsageError
 from experiments.results import META_FILE, RUNS_FILE

@@ -5,7 +5,6 @@ blocks, so the program does not grow either. Work per device is the same at each
 """
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +78,7 @@ def _machine(config: ScaleConfig) -> Machine:
         target = TARGETS[config.target]
         return Machine(
             target.devices(),
-            functools.partial(target.compile, quickly=True),
+            target.compile,
             _main_memory_figures,
             counts_loops=True,
         )

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable
 
 from experiments.arguments import one_of
-from experiments.bench.config import COMPILED, DTYPES, LAYOUTS, CompiledConfig, with_plain
+from experiments.bench.compiled_config import COMPILED, CompiledConfig
+from experiments.bench.config import DTYPES, LAYOUTS, with_plain
 from experiments.bench.targets import TARGETS
 from experiments.errors import UsageError, unknown_name
 

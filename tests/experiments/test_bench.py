@@ -222,6 +222,7 @@ def test_ctrl_c_before_the_first_group_is_through(monkeypatch, tmp_path):
     ("variant", "state"),
     [
         ("closed-form", 0),
+        ("in-place", 0),
         ("last-update", PARAMS_BYTES),
         ("last-update-bf16", PARAMS_BYTES // 2),
         ("zero-gradient", 1),  # one boolean: whether there was an update
@@ -327,6 +328,7 @@ SIZES = {
         ("zero-gradient", "rmsprop", 0, 0),  # without a gradient nothing moves
         ("drop-in", "adam", 40 + 40, 40),  # read and write θ
         ("drop-in-closed-form", "adam", 40 + 40, 40),
+        ("in-place", "adam", 0, 0),
         ("nesterov", "sgdm", 0, 0),
         (CONTROL, "adam", 0, 0),
     ],
@@ -457,6 +459,7 @@ def test_variants_that_do_not_exist_for_an_optimizer_are_left_out(name):
         ("vit", 112_650),
         ("decoder", 116_032),
         ("resnet50", 25_557_032),  # torchvision's
+        ("vit-s16", 21_990_760),
         ("decoder-125m", 124_373_760),  # GPT-2's, with a vocabulary rounded up and fewer biases
     ],
 )

@@ -10,7 +10,8 @@ from run_files import read_meta, read_records, read_table
 from experiments.bench.config import LAYOUTS, ScaleConfig
 from experiments.bench.exact import Exact
 from experiments.bench.records import ScaleRecord
-from experiments.bench.scale_report import additions, caveats, glance, markdown_report
+from experiments.bench.scale_report import caveats, markdown_report
+from experiments.bench.scale_summary import additions, glance
 from experiments.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
