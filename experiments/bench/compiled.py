@@ -72,7 +72,7 @@ def count_group(
 
     def compiled(name: str) -> Exact:
         step = make_step(problem, methods[name])
-        return exact_figures(target.compile(step, *placed[name]))
+        return exact_figures(target.compile(step, *placed[name], quickly=shape.is_large))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # a compiler uses one core, mostly
         figures = dict(zip(methods, pool.map(compiled, methods), strict=True))

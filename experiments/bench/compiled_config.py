@@ -16,17 +16,19 @@ class Shape(NamedTuple):
         batch_size: examples per step on each device.
         settings: further arguments of the model, for programs that compile in seconds.
         places_activations: whether the model can be told how activations lie over devices.
+        is_large: whether to compile it at less effort where the compiler has a choice.
     """
 
     batch_size: int
     settings: Mapping[str, Any] = MappingProxyType({})
     places_activations: bool = False
+    is_large: bool = True
 
 
 _ONE_BLOCK = {"unroll": 1}  # a loop over the transformer's blocks: the program holds one
 
 COMPILED: Mapping[str, Shape] = {
-    "mlp": Shape(16),
+    "mlp": Shape(16, is_large=False),
     "decoder-125m": Shape(2, _ONE_BLOCK, places_activations=True),
     "resnet50": Shape(16),
     "vit-s16": Shape(16, _ONE_BLOCK),

@@ -5,6 +5,7 @@ blocks, so the program does not grow either. Work per device is the same at each
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +79,7 @@ def _machine(config: ScaleConfig) -> Machine:
         target = TARGETS[config.target]
         return Machine(
             target.devices(),
-            target.compile,
+            functools.partial(target.compile, quickly=True),
             _main_memory_figures,
             counts_loops=True,
         )
