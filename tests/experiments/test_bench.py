@@ -223,10 +223,10 @@ def test_ctrl_c_before_the_first_group_is_through(monkeypatch, tmp_path):
     [
         ("closed-form", 0),
         ("in-place", 0),
-        ("last-update", PARAMS_BYTES),
-        ("last-update-bf16", PARAMS_BYTES // 2),
+        ("last-update", PARAMS_BYTES + 8),  # s and the count of updates
+        ("last-update-bf16", PARAMS_BYTES // 2 + 8),
         ("zero-gradient", 1),  # one boolean: whether there was an update
-        ("drop-in", PARAMS_BYTES),
+        ("drop-in", PARAMS_BYTES + 4),  # the count
         ("drop-in-closed-form", PARAMS_BYTES),
         ("nesterov", 0),
         ("lookahead", PARAMS_BYTES + 4),

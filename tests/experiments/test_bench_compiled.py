@@ -6,7 +6,9 @@ The compilers are large and absent on most machines: only the last tests need th
 import dataclasses
 import importlib.metadata
 import json
+import os
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +42,13 @@ TINY = Workload(
     classes=64,
     batch_size=8,
 )
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """Targets set variables for their compilers; they are not meant for the tests that follow."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
