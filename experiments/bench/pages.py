@@ -140,7 +140,7 @@ def write_page(results: Results, page: Path) -> list[Path]:
     data.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     command = _command(results.meta)
     assert command is not None  # read_results has checked
-    chart = command.write(results, page, _files_note(command.name, data.name, page))
+    chart = command.write(results, page, _files_note(_invocation(results.meta), data.name, page))
     return [page, data, *chart]
 
 
@@ -166,6 +166,12 @@ class _Command(NamedTuple):
 
 def _command(meta: dict[str, Any]) -> _Command | None:
     return next((each for each in _COMMANDS if f"{each.noun}_planned" in meta), None)
+
+
+def _invocation(meta: dict[str, Any]) -> str:
+    command, target = _command(meta), meta["configuration"].get("target")
+    assert command is not None  # read_results has checked
+    return f"{command.name} --target {target}" if target else command.name
 
 
 def _files_note(command: str, data: str, page: Path) -> str:
@@ -237,7 +243,7 @@ _COMMANDS = (
         write=_write_scale,
     ),
     _Command(
-        "bench --target",
+        "bench",
         noun="comparisons",
         item=("model", "optimizer", "compute", "mesh"),
         split=("models", "optimizers", "computes", "layouts", "devices"),

@@ -278,7 +278,7 @@ def check_page(folder):
     report, page = (folder / "report.md").read_text(), Path("page.md").read_text()
     changed = set(page.splitlines()) ^ set(report.splitlines())
     assert len(changed) == 2, "it says where its figures are, and nothing else is different"
-    assert "`python -m experiments bench --target`" in page
+    assert "`python -m experiments bench --target h100`" in page
     Path("page.md").unlink()
     assert main(["page", "page.jsonl"]) == 0
     assert Path("page.md").read_text() == page
