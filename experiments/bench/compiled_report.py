@@ -211,7 +211,8 @@ def _notes(config: CompiledConfig, files: str) -> Iterator[str]:
     yield "\n## How to read this\n"
     yield (
         "- Arguments are what a step is given: weights, optimizer state, batch. Temporaries are "
-        "the peak of everything between arguments and results, by the compiler's own account."
+        "the peak of everything between arguments and results, by the compiler's own account; "
+        "`inf` stands where the plain step has none."
     )
     yield (
         "- Bytes moved go through the device's main memory: what each instruction of the scheduled "
