@@ -125,7 +125,10 @@ class Loop:
 
     def step(self, params, state, weight=1.0):
         """One train step, with a gradient of the given weight: ``(params, state, updates)``."""
-        point = self.locate(params, state).predicted
+        return self.step_from(self.locate(params, state).predicted, params, state, weight)
+
+    def step_from(self, point, params, state, weight=1.0):
+        """The same with the gradient at ``point``."""
         grads = gradient(point)
         extra_args = self.optimizer.extra_args(point, grads)
         grads = self.optimizer.batch(
@@ -208,6 +211,11 @@ class Optimizer:
     named: "Named | None" = None
     predictor: predictors.Predictor | None = None
     unstable: frozenset[str] = frozenset()
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The columns of the table in which this row has to work."""
+        return tuple(FORMS)
 
     def plain(self) -> optax.GradientTransformationExtraArgs:
         with jax.numpy_dtype_promotion("standard"):

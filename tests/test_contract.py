@@ -5,7 +5,6 @@ is expected comes from the plain optimizer, from the other form, or from arithme
 a run. Where the table says that the plain optimizer cannot keep a contract, the test checks that.
 """
 
-import contextlib
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.compilation import compilations, quick_compilation
 from tests.optimizers_under_test import (
     FORMS,
     NAMED,
@@ -40,6 +40,11 @@ from xgrad_optax import lookahead_params, predictors
 MAKERS = {**FORMS, "plain": plain}
 FORM = pytest.mark.parametrize("form", FORMS)
 OPTIMIZER = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)
+# One row for each optimizer, one column for each form.
+OPTIMIZER_AND_FORM = pytest.mark.parametrize(
+    ("optimizer", "form"),
+    [pytest.param(o, form, id=f"{o.name}-{form}") for o in OPTIMIZERS for form in o.forms],
+)
 
 
 assert_close = functools.partial(chex.assert_trees_all_close, rtol=1e-5, atol=1e-5)
@@ -89,11 +94,14 @@ class TracedStep(NamedTuple):
 
 
 def trace_step(loop: Loop, tree_name: str) -> TracedStep:
+    def step(params, state):
+        predicted = loop.locate(params, state).predicted
+        return predicted, *loop.step_from(predicted, params, state)[1:]
+
     params = TREES[tree_name]
     with jax.enable_x64(tree_name == "float64"):
         before = jax.eval_shape(loop.tx.init, params)
-        predicted = jax.eval_shape(loop.locate, params, before).predicted
-        _, after, updates = jax.eval_shape(loop.step, params, before)
+        predicted, after, updates = jax.eval_shape(step, params, before)
     return TracedStep(before, after, updates, predicted)
 
 
@@ -103,8 +111,7 @@ def trace_plain_step(optimizer: Optimizer, tree_name: str) -> TracedStep:
 
 
 @pytest.mark.parametrize("tree_name", TREES)
-@OPTIMIZER
-@FORM
+@OPTIMIZER_AND_FORM
 def test_types_and_structures_are_stable(optimizer, form, tree_name):
     """The inner state is what the plain optimizer makes of it, our part of the state is stable."""
 
@@ -136,22 +143,19 @@ def test_table_lists_the_unstable_states_of_plain_optimizers(optimizer):
     assert unstable == optimizer.unstable - optimizer.limits.keys()
 
 
-@OPTIMIZER
-@FORM
+@OPTIMIZER_AND_FORM
 def test_eval_shape_of_init_is_init(optimizer, form):
     init = MAKERS[form](optimizer).tx.init
     assert avals(jax.eval_shape(init, TREES["float32"])) == avals(init(small_params()))
 
 
-@OPTIMIZER
-@FORM
+@OPTIMIZER_AND_FORM
 def test_nothing_is_predicted_before_the_first_update(optimizer, form):
     loop, params = MAKERS[form](optimizer), small_params()
     assert_bitwise_equal(loop.locate(params, loop.tx.init(params)), Point(params, params))
 
 
-@OPTIMIZER
-@FORM
+@OPTIMIZER_AND_FORM
 def test_map_params_tells_parameters_from_the_rest(optimizer, form):
     def labelled(form):
         loop = MAKERS[form](optimizer)
@@ -178,8 +182,7 @@ def test_map_params_tells_parameters_from_the_rest(optimizer, form):
     contract("map_params", optimizer, form, check)
 
 
-@OPTIMIZER
-@FORM
+@OPTIMIZER_AND_FORM
 def test_unknown_extra_args_are_ignored(optimizer, form):
     def check(form):
         loop = MAKERS[form](optimizer)
@@ -214,52 +217,103 @@ def test_missing_extra_args_are_missed_by_the_plain_optimizer_itself(optimizer, 
 
 
 # --------------------------------------------------------------------------------------------------
-# Runs: compiled once for each optimizer and form, shared by the tests below
+# Runs: one program for each optimizer, in which all of its forms train, shared by the tests below
 # --------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def compilations():
-    """Collects what JAX traces, lowers and compiles."""
-    events = []
-
-    def listen(event, duration, **_):
-        del duration
-        if event.startswith("/jax/core/compile/"):
-            events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield events
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-
-
 class Run(NamedTuple):
-    """Two calls of one compiled program, the first directly after ``tx.init``.
+    """A train loop of a program: what it starts from, and how it goes on.
 
     Attributes:
-      points: θ and θ̂ after each step of the first call.
-      updates: what ``tx.update`` returned in these steps.
+      init: makes its state from parameters.
+      train: ``(params, state) -> ((params, state), points)``, θ and θ̂ after each step.
+    """
+
+    init: Any
+    train: Any
+
+
+def run_of(loop: Loop, weights=(1.0,) * STEPS) -> Run:
+    def train(params, state):
+        carry, (points, _) = loop.train(params, state, weights)
+        return carry, points
+
+    return Run(loop.tx.init, train)
+
+
+def accumulating_run(optimizer: Optimizer, form: str) -> Run:
+    """Two micro-steps for each step; their gradients differ and have the mean of ``run_of``."""
+    loop = MAKERS[form](optimizer).around(lambda tx: optax.MultiSteps(tx, 2))
+    return run_of(loop, (1.25, 0.75) * STEPS)
+
+
+def injected(optimizer: Optimizer, form: str):
+    """``inject_hyperparams`` around a form: of s, and of a named optimizer's learning rate."""
+    if optimizer.named is None:
+        return optax.inject_hyperparams(lambda s: MAKERS[form](optimizer, s).tx)(s=1.0)
+    return optax.inject_hyperparams(
+        lambda learning_rate, s: MAKERS[form](optimizer.named.with_rate(learning_rate), s).tx
+    )(learning_rate=optimizer.named.rate, s=1.0)
+
+
+def injected_run(optimizer: Optimizer, form: str) -> Run:
+    """Two horizons at once under ``vmap``: S and 0, and it goes on with S."""
+    tx = relaxed(injected(optimizer, form))
+    loop = run_of(Loop(tx, MAKERS[form](optimizer).locate, optimizer))
+
+    def train(params, state):
+        def with_horizon(s):
+            return loop.train(params, state._replace(hyperparams=state.hyperparams | {"s": s}))
+
+        horizons = state.hyperparams["s"] * jnp.array([S, 0.0])  # it is 1
+        carry, points = jax.vmap(with_horizon)(horizons)
+        return jax.tree.map(lambda x: x[0], carry), points
+
+    return Run(tx.init, train)
+
+
+RUNS = {
+    "itself": lambda optimizer, form: run_of(MAKERS[form](optimizer)),
+    "accumulating": accumulating_run,
+    "injected": injected_run,
+}
+
+
+class Program(NamedTuple):
+    """Two calls of one compiled program, the first directly after ``init``.
+
+    Attributes:
+      points: of the first call, by kind of run and form.
       compilations: what the second call had to compile.
       survivors: arrays among the arguments of the first call that were not donated.
     """
 
-    points: Point
-    updates: Any
+    points: dict[tuple[str, str], Point]
     compilations: list[str]
-    survivors: list[jax.Array]
+    survivors: dict[tuple[str, str], list[jax.Array]]
+
+    def of(self, kind: str) -> dict[str, Point]:
+        """The points of one kind of run, by form: at least one."""
+        found = {form: points for (k, form), points in self.points.items() if k == kind}
+        assert found
+        return found
 
 
-def run(loop: Loop, donate: bool) -> Run:
-    program = jax.jit(loop.train, donate_argnums=(0, 1) if donate else ())
-    params = small_params()
-    state = loop.tx.init(params)
-    carry, (points, updates) = program(params, state)
-    survivors = [x for x in jax.tree.leaves((params, state)) if not x.is_deleted()]
+def compiled(runs: dict[tuple[str, str], Run], donate: bool) -> Program:
+    def train(start):
+        return [run.train(*s) for run, s in zip(runs.values(), start, strict=True)]
+
+    program = jax.jit(train, donate_argnums=0 if donate else ())
+    start = [(params := small_params(), run.init(params)) for run in runs.values()]
+    with quick_compilation():
+        results = program(start)
+    survivors = [[x for x in jax.tree.leaves(s) if not x.is_deleted()] for s in start]
     with compilations() as events:
-        program(*carry)
-    return Run(points, updates, events, survivors)
+        program([carry for carry, _ in results])
+    points = [points for _, points in results]
+    return Program(
+        dict(zip(runs, points, strict=True)), events, dict(zip(runs, survivors, strict=True))
+    )
 
 
 class Step(NamedTuple):
@@ -273,7 +327,7 @@ class Step(NamedTuple):
 
 
 def compiled_update(loop: Loop):
-    """The update with nothing else in its program.
+    """The update with nothing else in its program, and compiled as for users.
 
     In one program with θ + u, XLA may turn the last product in u and this sum into one fused
     multiply-add, which rounds once: another trajectory for the very same update.
@@ -302,18 +356,51 @@ def update_by_update(loop: Loop) -> list[Step]:
 
 
 class Subject:
-    """One optimizer and the runs made of it."""
+    """One optimizer and what is compiled for it.
+
+    Programs that must agree bit for bit are compiled one by one: within one program XLA would see
+    that they do the same.
+    """
 
     def __init__(self, optimizer: Optimizer):
         self.optimizer = optimizer
-        self.run = functools.cache(self._run)
         self.plain_steps = functools.cache(lambda: update_by_update(plain(optimizer)))
+        self.program = functools.cache(self._program)
 
-    def _run(self, form: str) -> Run:
-        return run(MAKERS[form](self.optimizer), "donation" not in self.optimizer.limits)
+    def _program(self, kinds: tuple[str, ...], form: str) -> Program:
+        """A form's runs; or all kinds of all forms, each but those that the row cannot do."""
+        if form == "plain":
+            keys = [(kind, form) for kind in kinds]
+        else:
+            keys = [("itself", form) for form in self.optimizer.forms]
+            if "multi_steps" not in self.optimizer.limits:
+                keys += [("accumulating", form) for form in self._forms(default="drop-in")]
+            keys += [("injected", form) for form in self._forms(default="explicit")]
+            if rolls_out(self.optimizer):
+                keys.remove(("injected", "explicit"))  # it is refused
+        runs = {(kind, form): RUNS[kind](self.optimizer, form) for kind, form in keys}
+        return compiled(runs, form == "plain" or "donation" not in self.optimizer.limits)
 
-    def contract(self, name: str, form: str, check):
-        contract(name, self.optimizer, form, check)
+    def _forms(self, default: str):
+        """Every form for predictions that are an optimizer's own, one for the default prediction.
+
+        What the default prediction does to an optimizer does not depend on it, and for all of them
+        ``test_all_forms_follow_the_same_trajectory``.
+        """
+        return self.optimizer.forms if self.optimizer.predictor is not None else (default,)
+
+    def points(self) -> dict[str, Point]:
+        """θ and θ̂ after each step, by form."""
+        return self.program((), "all").of("itself")
+
+    def contract(self, name: str, kinds: tuple[str, ...], check):
+        """Checks the program of all forms, or as :func:`contract` says."""
+        contract(
+            name,
+            self.optimizer,
+            "all",
+            lambda form: check(self.program(kinds if form == "plain" else (), form)),
+        )
 
 
 @pytest.fixture(scope="module", params=OPTIMIZERS, ids=lambda o: o.name)
@@ -322,50 +409,61 @@ def subject(request):
     return Subject(request.param)
 
 
-def forms_of(optimizer: Optimizer, default: str):
-    """Both forms for predictions that are an optimizer's own, one for the default prediction.
+def test_second_call_compiles_nothing(subject):
+    def check(program):
+        assert program.compilations == []
 
-    What the default prediction does to an optimizer does not depend on it, and for all of them
-    ``test_both_forms_follow_the_same_trajectory``.
-    """
-    return FORMS if optimizer.predictor is not None else (default,)
+    subject.contract("one_compilation", ("itself",), check)
 
 
-@FORM
-def test_second_call_compiles_nothing(subject, form):
-    def check(form):
-        assert subject.run(form).compilations == []
+def test_parameters_and_state_can_be_donated(subject):
+    def check(program):
+        assert not any(program.survivors.values())
 
-    subject.contract("one_compilation", form, check)
-
-
-@FORM
-def test_parameters_and_state_can_be_donated(subject, form):
-    def check(form):
-        run_of_form = (
-            run(MAKERS[form](subject.optimizer), donate=True)
-            if form == "plain"
-            else subject.run(form)
-        )
-        assert run_of_form.survivors == []
-
-    subject.contract("donation", form, check)
+    subject.contract("donation", ("itself",), check)
 
 
-def test_both_forms_follow_the_same_trajectory(subject):
-    points = subject.run("explicit").points
-    assert_close(subject.run("drop-in").points, points)
-    distances = jax.tree.map(lambda b, q: jnp.abs(b - q).max(), points.base, points.predicted)
-    assert max(jax.tree.leaves(distances)) > 0  # else there is nothing to agree on
+def test_all_forms_follow_the_same_trajectory(subject):
+    points = subject.points()
+    for found in points.values():
+        assert_close(found, points["explicit"])
+        distances = jax.tree.map(lambda b, q: np.abs(b - q).max(), *found)
+        assert max(jax.tree.leaves(distances)) > 0  # else there is nothing to agree on
 
 
-@FORM
-def test_default_predictor_repeats_the_last_update(subject, form):
+def test_default_predictor_repeats_the_last_update(subject):
     if subject.optimizer.predictor is not None:
         pytest.skip("arithmetic of the default predictor; test_trajectories.py has the others")
-    base, predicted = subject.run(form).points
-    expected = jax.tree.map(lambda b: b[1:] + S * (b[1:] - b[:-1]), base)
-    assert_close(jax.tree.map(lambda q: q[1:], predicted), expected)
+    for base, predicted in subject.points().values():
+        expected = jax.tree.map(lambda b: b[1:] + S * (b[1:] - b[:-1]), base)
+        assert_close(jax.tree.map(lambda q: q[1:], predicted), expected)
+
+
+def test_prediction_inside_multi_steps_sees_averaged_gradients(subject):
+    def check(program):
+        for form, points in program.of("accumulating").items():
+            waiting = jax.tree.map(lambda x: x[0::2], points)
+            stepped = jax.tree.map(lambda x: x[1::2], points)
+            assert_close(stepped, program.of("itself")[form])
+            # θ̂ rests while gradients are collected, so all of them belong to one point.
+            assert_bitwise_equal(
+                jax.tree.map(lambda x: x[1:], waiting), jax.tree.map(lambda x: x[:-1], stepped)
+            )
+
+    subject.contract("multi_steps", ("itself", "accumulating"), check)
+
+
+def test_injected_horizons_under_vmap(subject):
+    """Two s at once, in one program: S is the run with S, 0 is the plain optimizer."""
+    plain_params = [step.params for step in subject.plain_steps()[1:]]
+    stacked = jax.tree.map(lambda *x: np.stack(x), *plain_params)
+
+    def check(program):
+        for form, points in program.of("injected").items():
+            assert_close(jax.tree.map(lambda x: x[0], points), program.of("itself")[form])
+            assert_close(jax.tree.map(lambda x: x[1, :-1], points), Point(stacked, stacked))
+
+    subject.contract("vmap", ("itself", "injected"), check)
 
 
 def test_zero_horizon_is_the_plain_optimizer_bit_for_bit(subject):
@@ -387,64 +485,11 @@ def test_zero_horizon_of_the_drop_in_form_is_the_plain_optimizer_bit_for_bit(sub
         assert_bitwise_equal(next_state.inner_state, step.next_state)
 
 
-def test_prediction_inside_multi_steps_sees_averaged_gradients(subject):
-    def check(form):
-        loop = MAKERS[form](subject.optimizer).around(lambda tx: optax.MultiSteps(tx, 2))
-        params = small_params()
-        weights = (1.25, 0.75) * STEPS
-        program = jax.jit(loop.train, static_argnums=2)
-        _, (points, _) = program(params, loop.tx.init(params), weights)
-        waiting = jax.tree.map(lambda x: x[0::2], points)
-        stepped = jax.tree.map(lambda x: x[1::2], points)
-        assert_close(stepped, subject.run(form).points)
-        # θ̂ rests while gradients are collected, so all of them belong to one point.
-        assert_bitwise_equal(
-            jax.tree.map(lambda x: x[1:], waiting), jax.tree.map(lambda x: x[:-1], stepped)
-        )
-
-    for form in forms_of(subject.optimizer, default="drop-in"):
-        subject.contract("multi_steps", form, check)
-
-
-def injected(optimizer: Optimizer, form: str):
-    """``inject_hyperparams`` around a form: of s, and of a named optimizer's learning rate."""
-    if optimizer.named is None:
-        return optax.inject_hyperparams(lambda s: MAKERS[form](optimizer, s).tx)(s=1.0)
-    return optax.inject_hyperparams(
-        lambda learning_rate, s: MAKERS[form](optimizer.named.with_rate(learning_rate), s).tx
-    )(learning_rate=optimizer.named.rate, s=1.0)
-
-
 @pytest.mark.parametrize("optimizer", [*filter(rolls_out, OPTIMIZERS)], ids=lambda o: o.name)
 def test_injection_around_a_rollout_is_refused(optimizer):
     tx = relaxed(injected(optimizer, "explicit"))
     with pytest.raises(ValueError, match="Put inject_hyperparams inside"):
         lookahead_params(small_params(), tx.init(small_params()))
-
-
-def test_injected_horizons_under_vmap(subject):
-    """Two s at once, in one program: S is the run with S, 0 is the plain optimizer."""
-
-    def check(form):
-        tx = relaxed(injected(subject.optimizer, form))
-        loop = Loop(tx, MAKERS[form](subject.optimizer).locate, subject.optimizer)
-
-        def points_with(s):
-            params = small_params()
-            state = tx.init(params)
-            state = state._replace(hyperparams=state.hyperparams | {"s": s})
-            _, (points, _) = loop.train(params, state)
-            return points
-
-        points = jax.jit(jax.vmap(points_with))(jnp.array([S, 0.0]))
-        assert_close(jax.tree.map(lambda x: x[0], points), subject.run(form).points)
-        plain_params = [step.params for step in subject.plain_steps()[1:]]
-        stacked = jax.tree.map(lambda *x: jnp.stack(x), *plain_params)
-        assert_close(jax.tree.map(lambda x: x[1, :-1], points), Point(stacked, stacked))
-
-    for form in forms_of(subject.optimizer, default="explicit"):
-        if form != "explicit" or not rolls_out(subject.optimizer):
-            subject.contract("vmap", form, check)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from xgrad_optax.diagnostics import (
     trajectory_prediction_error,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 RATE, MOMENTUM = 0.1, 0.75
 HORIZONS = (1, 2, 5)
 PREDICTORS = {

@@ -1,19 +1,14 @@
-"""Flax's two APIs: where gradients are taken, where models are evaluated, what BatchNorm keeps."""
+"""Training loops of Flax NNX: where gradients are taken, and where models are evaluated."""
 
-import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen, nnx
-from flax.training import train_state
+from flax import nnx
 
-import xgrad_optax
 from xgrad_optax import base_params, lookahead_params, with_weight_prediction, xgrad
-from xgrad_optax.linen import XGradTrainState
-from xgrad_optax.linen import recalibrate_batch_stats as recalibrate_linen
-from xgrad_optax.nnx import base_weights, predicted_weights, recalibrate_batch_stats
+from xgrad_optax.nnx import base_weights, predicted_weights
 
 S = 2
 # The bias in front of a BatchNorm has no gradient but rounding errors, which Adam would blow up.
@@ -36,11 +31,6 @@ def assert_same(actual, expected, **tolerances):
     if tolerances:
         check = lambda a, e: np.testing.assert_allclose(a, e, **tolerances)  # noqa: E731
     jax.tree.map(check, actual, expected)
-
-
-# --------------------------------------------------------------------------------------------------
-# NNX
-# --------------------------------------------------------------------------------------------------
 
 
 class Network(nnx.Module):
@@ -218,172 +208,9 @@ def test_the_step_compiles_once(form):
     assert traces == 1
 
 
-@pytest.mark.parametrize("jit", [nnx.jit, lambda f: f], ids=["jit", "eager"])
-def test_updating_inside_the_block_is_refused(jit):
-    model, optimizer = make_nnx("explicit")
-
-    @jit
-    def step(model, optimizer, inputs):
-        with predicted_weights(model, optimizer):
-            optimizer.update(model, nnx.grad(nnx_loss)(model, inputs))
-
-    with pytest.raises(ValueError, match=r"call optimizer\.update\(model, grads\) after it"):
-        step(model, optimizer, INPUTS[0])
-
-
 @pytest.mark.parametrize("context", [predicted_weights, base_weights])
 def test_an_optimizer_that_does_not_predict_is_refused(context):
     model = Network(nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
     with pytest.raises(ValueError, match="found no prediction state"), context(model, optimizer):
         pass
-
-
-# --------------------------------------------------------------------------------------------------
-# Linen
-# --------------------------------------------------------------------------------------------------
-
-
-class LinenNetwork(linen.Module):
-    @linen.compact
-    def __call__(self, inputs, train):
-        norm = linen.BatchNorm(use_running_average=not train, momentum=0.75)
-        return linen.Dense(1)(linen.tanh(norm(linen.Dense(4)(inputs))))
-
-
-class TrainState(XGradTrainState):
-    batch_stats: dict
-
-
-def make_linen(tx, kind=TrainState):
-    model = LinenNetwork()
-    variables = model.init(jax.random.key(0), INPUTS[0], train=False)
-    return kind.create(apply_fn=model.apply, tx=tx, **variables)
-
-
-@jax.jit
-def linen_step(state, inputs):
-    def loss(params):
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        outputs, updated = state.apply_fn(variables, inputs, train=True, mutable=["batch_stats"])
-        return jnp.mean((outputs - inputs[:, :1]) ** 2), updated["batch_stats"]
-
-    grads, batch_stats = jax.grad(loss, has_aux=True)(state.predicted_params)
-    return state.apply_gradients(grads=grads, batch_stats=batch_stats)
-
-
-def test_train_state_serves_both_forms_alike():
-    states = {name: make_linen(form(INNER)) for name, form in FORMS.items()}
-    for inputs in INPUTS:
-        states = {name: linen_step(state, inputs) for name, state in states.items()}
-    explicit, drop_in = states["explicit"], states["drop-in"]
-    assert_same(explicit.base_params, explicit.params)
-    assert_same(drop_in.predicted_params, drop_in.params)
-    assert_same(explicit.base_params, drop_in.base_params, rtol=1e-4, atol=1e-6)
-    assert_same(explicit.predicted_params, drop_in.predicted_params, rtol=1e-4, atol=1e-6)
-    assert_same(explicit.batch_stats, drop_in.batch_stats, rtol=1e-4, atol=1e-6)
-    assert_same(explicit.predicted_params, lookahead_params(explicit.params, explicit.opt_state))
-    assert int(explicit.step) == len(INPUTS)
-
-
-def test_train_state_takes_what_named_optimizers_return():
-    prediction = xgrad_optax.adam(0.05, s=S)
-    states = [make_linen(prediction), make_linen(prediction.tx)]
-    for inputs in INPUTS[:2]:
-        states = [linen_step(state, inputs) for state in states]
-    assert_same(*(state.params for state in states))
-
-
-def test_train_state_survives_flax_serialization():
-    state = linen_step(make_linen(xgrad_optax.adam(0.05, s=S)), INPUTS[0])
-    written = flax.serialization.to_bytes(state)
-    restored = flax.serialization.from_bytes(make_linen(xgrad_optax.adam(0.05, s=S)), written)
-    assert_same(restored.predicted_params, state.predicted_params)
-    assert_same(linen_step(restored, INPUTS[1]).params, linen_step(state, INPUTS[1]).params)
-
-
-def test_train_state_of_a_plain_optimizer_predicts_nothing():
-    state = make_linen(optax.adam(0.05))
-    with pytest.raises(ValueError, match="found no prediction state"):
-        _ = state.predicted_params
-    assert isinstance(state, train_state.TrainState)
-
-
-# --------------------------------------------------------------------------------------------------
-# BatchNorm statistics
-# --------------------------------------------------------------------------------------------------
-
-
-def expected_stats(activations):
-    """Averages over batches of means and variances, ``[batches, examples, features]``."""
-    activations = np.asarray(activations, np.float64)
-    return activations.mean(axis=1).mean(axis=0), activations.var(axis=1).mean(axis=0)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9, 0.999])
-@pytest.mark.parametrize("offset", [0.0, 30.0])
-def test_recalibrated_statistics_are_plain_averages(momentum, offset):
-    batches = 3.0 * INPUTS + offset
-    mean, var = expected_stats(batches)
-
-    norm = nnx.BatchNorm(3, momentum=momentum, use_running_average=False, rngs=nnx.Rngs(0))
-    recalibrate_batch_stats(norm, nnx.jit(lambda model, batch: model(batch)), iter(batches))
-    np.testing.assert_allclose(norm.mean[...], mean, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(norm.var[...], var, rtol=2e-3)
-
-    norm = linen.BatchNorm(momentum=momentum, use_running_average=False)
-    variables = norm.init(jax.random.key(0), batches[0])
-    forward = jax.jit(lambda v, batch: norm.apply(v, batch, mutable=["batch_stats"]))
-    stats = recalibrate_linen(forward, variables, batches)
-    np.testing.assert_allclose(stats["mean"], mean, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(stats["var"], var, rtol=2e-3)
-
-
-def test_recalibration_belongs_to_the_weights_it_ran_at():
-    model, optimizer = trained("drop-in")
-    forward = nnx.jit(lambda model, batch: model(batch))
-    with base_weights(model, optimizer):
-        recalibrate_batch_stats(model, forward, INPUTS)
-        mean, var = expected_stats(jnp.stack([model.hidden(batch) for batch in INPUTS]))
-    np.testing.assert_allclose(model.norm.mean[...], mean, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(model.norm.var[...], var, rtol=1e-3)
-
-
-def test_layers_may_differ_in_momentum_and_depth():
-    class Deep(linen.Module):
-        @linen.compact
-        def __call__(self, inputs):
-            hidden = linen.BatchNorm(False, momentum=0.5, name="first")(inputs)
-            return linen.BatchNorm(False, momentum=0.99, name="second")(linen.Dense(4)(hidden))
-
-    model = Deep()
-    variables = model.init(jax.random.key(0), INPUTS[0])
-    forward = jax.jit(lambda v, batch: model.apply(v, batch, mutable=["batch_stats"]))
-    stats = recalibrate_linen(forward, variables, INPUTS)
-    normalized = (INPUTS - INPUTS.mean(1, keepdims=True)) / jnp.sqrt(
-        INPUTS.var(1, keepdims=True) + 1e-5
-    )
-    dense = variables["params"]["Dense_0"]
-    for name, activations in (
-        ("first", INPUTS),
-        ("second", normalized @ dense["kernel"] + dense["bias"]),
-    ):
-        mean, var = expected_stats(activations)
-        np.testing.assert_allclose(stats[name]["mean"], mean, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(stats[name]["var"], var, rtol=1e-3)
-
-
-def test_what_cannot_be_recalibrated_is_said_and_left_as_it_was():
-    model, _ = trained("explicit")
-    forward = lambda model, batch: model(batch)  # noqa: E731
-    before = everything_else(model)["norm"]
-    with pytest.raises(ValueError, match="at least one batch, got none"):
-        recalibrate_batch_stats(model, forward, [])
-    model.eval()
-    with pytest.raises(ValueError, match=r"norm.*Run the model in training mode"):
-        recalibrate_batch_stats(model, forward, INPUTS)
-    assert_same(everything_else(model)["norm"], before)
-    with pytest.raises(ValueError, match="has no batch statistics"):
-        recalibrate_batch_stats(nnx.Linear(3, 1, rngs=nnx.Rngs(0)), forward, INPUTS)
-    with pytest.raises(ValueError, match="has no batch statistics"):
-        recalibrate_linen(lambda v, batch: (None, {}), {"params": {}}, INPUTS)

@@ -35,6 +35,7 @@ from tests.optimizers_under_test import (
 )
 from xgrad_optax import base_params, lookahead_params, predictors, with_weight_prediction
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 ROWS = {row.name: row for row in OPTIMIZERS}
 FORM = pytest.mark.parametrize("form", FORMS)
 # One of each predictor: closed form, rollout, last update.

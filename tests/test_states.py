@@ -1,4 +1,4 @@
-"""What a state is: arrays and plain values. It is kept, compared, averaged, rebuilt and exported."""
+"""What a state is: arrays and plain values, to be kept, compared, averaged and exported."""
 
 import functools
 import pickle
@@ -106,7 +106,7 @@ def test_pickle_refuses_a_rollout_with_the_way_out():
         pickle.dumps(state)
 
 
-# --- a transform that is rebuilt counts from its next update --------------------------------------
+# --- a transform that is rebuilt counts from its next update ---
 
 
 def ahead_explicit(params, state):
@@ -237,7 +237,7 @@ def test_transform_rebuilt_under_cond_goes_on_with_the_state():
         np.testing.assert_allclose(ahead_of_base(*moved)["w"], ahead, rtol=1e-5)
 
 
-# --- numbers, injected values and schedules make the same structure --------------------------------
+# --- numbers, injected values and schedules make the same structure ---
 
 
 @pytest.mark.parametrize("form", ["explicit", "drop-in"])
@@ -256,7 +256,7 @@ def test_structure_does_not_depend_on_how_the_horizon_is_given(form):
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), state, states[0])
 
 
-# --- parameters of other kinds ---------------------------------------------------------------------
+# --- parameters of other kinds ---
 
 LOOPS = {
     "explicit": lambda: with_weight_prediction(optax.sgd(RATE, momentum=0.9), 1),
@@ -318,7 +318,7 @@ def test_init_takes_shapes(make):
     assert jax.tree.structure(make().init(shapes)) == jax.tree.structure(make().init(PARAMS))
 
 
-# --- a WeightPrediction where a transform is expected ----------------------------------------------
+# --- a WeightPrediction where a transform is expected ---
 
 
 @pytest.mark.parametrize(

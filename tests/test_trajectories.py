@@ -1,6 +1,7 @@
 """Whole trajectories against the NumPy references, in float64, in both forms."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ import xgrad_optax
 from tests import reference
 from xgrad_optax import predictors, transforms, with_weight_prediction, xgrad
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 STEPS = 48
 NETWORK = reference.TanhNetwork()
 
@@ -193,7 +195,7 @@ def loss(params, x, y):
     return 0.5 * jnp.mean((jnp.tanh(x @ params["W"].T) @ params["a"] - y) ** 2)
 
 
-gradient = jax.jit(jax.grad(loss))  # compiled once for all tests
+gradient = jax.jit(jax.grad(loss))
 
 
 def explicit(prediction):
@@ -207,33 +209,40 @@ def drop_in(tx):
     return tx, lambda params, state: (xgrad_optax.base_params(params, state), params)
 
 
-def run(form, case):
-    """The trajectory of either form, row t as it stands after t updates."""
-    tx, points = form
+def run_all(forms, case):
+    """The trajectory of each of several forms, row t as it stands after t updates.
 
-    def row(params, state):
-        return *points(params, state), case.moments(state)
-
-    @jax.jit
-    def step(params, state, grads):
-        updates, state = tx.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
-        return params, state, row(params, state)
-
-    params = jax.tree.map(jnp.asarray, NETWORK.unflatten(NETWORK.θ))
-    state = tx.init(params)
-    rows = [row(params, state)]
-    for t in range(STEPS - 1):
-        _, θ_hat, _ = rows[-1]
-        grads = gradient(θ_hat, *NETWORK.minibatch(t))
-        params, state, new_row = step(params, state, grads)
-        rows.append(new_row)
-    θ, θ_hat, moments = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-    return reference.Trajectory(
-        NETWORK.flatten(θ),
-        NETWORK.flatten(θ_hat),
-        {name: NETWORK.flatten(moment) for name, moment in moments.items()},
+    All in one program: compiling twenty programs would take several times as long.
+    """
+    minibatches = jax.tree.map(
+        lambda *x: np.stack(x), *(NETWORK.minibatch(t) for t in range(STEPS))
     )
+
+    def rows(tx, points):
+        def step(carry, minibatch):
+            params, state = carry
+            θ, θ_hat = points(params, state)
+            updates, next_state = tx.update(gradient(θ_hat, *minibatch), state, params)
+            next_params = optax.apply_updates(params, updates)
+            return (next_params, next_state), (θ, θ_hat, case.moments(state))
+
+        params = jax.tree.map(jnp.asarray, NETWORK.unflatten(NETWORK.θ))
+        return jax.lax.scan(step, (params, tx.init(params)), minibatches)[1]
+
+    found = jax.jit(lambda: [rows(*form) for form in forms.values()])()
+    return {
+        key: reference.Trajectory(
+            NETWORK.flatten(θ),
+            NETWORK.flatten(θ_hat),
+            {name: NETWORK.flatten(moment) for name, moment in moments.items()},
+        )
+        for key, (θ, θ_hat, moments) in zip(forms, found, strict=True)
+    }
+
+
+def run(form, case):
+    """The trajectory of one form."""
+    return run_all({"the only one": form}, case)["the only one"]
 
 
 def run_reference(optimizer, γ, s, predict=reference.closed_form):
@@ -267,9 +276,9 @@ def assert_same(actual, expected):
 # The closed forms
 # --------------------------------------------------------------------------------------------------
 
-EACH_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-EACH_RATE = pytest.mark.parametrize("rate", [constant, stepped])
-EACH_S = pytest.mark.parametrize("s", [0, 0.5, 1, 2, 3], ids="s={}".format)
+EACH_CASE = pytest.mark.parametrize("name", CASES)
+RATES = {"constant": constant, "stepped": stepped}
+HORIZONS = (0, 0.5, 1, 2, 3)
 
 
 def make_explicit(case, learning_rate, s):
@@ -281,26 +290,42 @@ def make_drop_in(case, learning_rate, s):
     return drop_in(xgrad(inner, s, predictor=case.predictor(learning_rate)))
 
 
-EACH_FORM = pytest.mark.parametrize(
-    "make", [make_explicit, make_drop_in], ids=["explicit", "drop-in"]
-)
+FORMS = {"explicit": make_explicit, "drop-in": make_drop_in}
+EACH_FORM = pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
+DEFAULTS = "defaults"
+WITH_DEFAULTS = [name for name in CASES if "-" not in name]
 
 
-@EACH_CASE
-@EACH_RATE
-@EACH_S
-@EACH_FORM
-def test_closed_form_follows_the_paper(case, rate, s, make):
-    learning_rate, γ = rate(case.γ)
-    actual = run(make(case, learning_rate, s), case)
-    assert_same(actual, run_reference(case.reference(), γ, s))
-
-
-@pytest.mark.parametrize("name", [name for name in CASES if "-" not in name])
-def test_defaults_are_those_of_the_reference(name):
+@functools.cache
+def closed_forms(name):
+    """All trajectories of one optimizer: by form, rate and horizon, and that of the defaults."""
     case = CASES[name]
-    actual = run(explicit(case.named(case.γ)), case)  # s = 1 is a default too
-    assert_same(actual, run_reference(case.paper(), constant(case.γ)[1], s=1))
+    forms = {
+        (form, rate, s): make(case, RATES[rate](case.γ)[0], s)
+        for form, make in FORMS.items()
+        for rate in RATES
+        for s in HORIZONS
+    }
+    if name in WITH_DEFAULTS:
+        forms[DEFAULTS] = explicit(case.named(case.γ))
+    return run_all(forms, case)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("s", HORIZONS, ids="s={}".format)
+@pytest.mark.parametrize("form", FORMS)
+@EACH_CASE
+def test_closed_form_follows_the_paper(name, rate, s, form):
+    case = CASES[name]
+    expected = run_reference(case.reference(), RATES[rate](case.γ)[1], s)
+    assert_same(closed_forms(name)[form, rate, s], expected)
+
+
+@pytest.mark.parametrize("name", WITH_DEFAULTS)
+def test_defaults_are_those_of_the_reference(name):
+    case = CASES[name]  # s = 1 is a default too
+    expected = run_reference(case.paper(), constant(case.γ)[1], s=1)
+    assert_same(closed_forms(name)[DEFAULTS], expected)
 
 
 @pytest.mark.parametrize("argument", ["learning_rate", "s"])
@@ -338,35 +363,35 @@ def generic_drop_in(inner, s, predictor):
     return drop_in(xgrad(inner, s, predictor=predictor))
 
 
-EACH_GENERIC_FORM = pytest.mark.parametrize(
-    "make", [generic_explicit, generic_drop_in], ids=["explicit", "drop-in"]
-)
-SEVERAL = ("sgdm-decay", "rmsprop-momentum", "adamw", "radam", "adam3")
-SEVERAL_CASES = pytest.mark.parametrize("case", [CASES[name] for name in SEVERAL], ids=SEVERAL)
+GENERIC_FORMS = {"explicit": generic_explicit, "drop-in": generic_drop_in}
+GENERIC = {
+    "default": (None, reference.last_update, 2),
+    "last_update": (predictors.last_update(), reference.last_update, 0.5),
+    "zero_gradient": (predictors.zero_gradient(), reference.zero_gradient, 2),
+    "zero_gradient-fraction": (predictors.zero_gradient(), reference.zero_gradient, 0.5),
+}
 
 
-@SEVERAL_CASES
-@pytest.mark.parametrize(
-    ("s", "predictor"),
-    [(2, None), (0.5, predictors.last_update())],
-    ids=["s=2-default", "s=0.5-last_update"],
-)
-@EACH_GENERIC_FORM
-def test_last_update_follows_the_reference(case, s, predictor, make):
-    learning_rate, γ = stepped(case.γ)
-    inner = case.namesake(learning_rate, **case.options)
-    actual = run(make(inner, s, predictor), case)
-    assert_same(actual, run_reference(case.reference(), γ, s, reference.last_update))
+@functools.cache
+def generic(name):
+    """Trajectories of one optimizer under a stepped rate, by form and predictor."""
+    case = CASES[name]
+    inner = case.namesake(stepped(case.γ)[0], **case.options)
+    forms = {
+        (form, kind): make(inner, s, predictor)
+        for form, make in GENERIC_FORMS.items()
+        for kind, (predictor, _, s) in GENERIC.items()
+    }
+    return run_all(forms, case)
 
 
-@SEVERAL_CASES
-@pytest.mark.parametrize("s", [0.5, 2], ids="s={}".format)
-@EACH_GENERIC_FORM
-def test_zero_gradient_follows_the_reference(case, s, make):
-    learning_rate, γ = stepped(case.γ)
-    inner = case.namesake(learning_rate, **case.options)
-    actual = run(make(inner, s, predictors.zero_gradient()), case)
-    assert_same(actual, run_reference(case.reference(), γ, s, reference.zero_gradient))
+@pytest.mark.parametrize("kind", GENERIC)
+@pytest.mark.parametrize("form", GENERIC_FORMS)
+@pytest.mark.parametrize("name", ["sgdm-decay", "rmsprop-momentum", "adamw", "radam", "adam3"])
+def test_predictors_that_fit_every_optimizer_follow_the_reference(name, kind, form):
+    case, (_, predict, s) = CASES[name], GENERIC[kind]
+    expected = run_reference(case.reference(), stepped(case.γ)[1], s, predict)
+    assert_same(generic(name)[form, kind], expected)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +403,7 @@ def test_zero_gradient_follows_the_reference(case, s, make):
     ],
     ids=["closed form", "last_update", "zero_gradient"],
 )
-@EACH_GENERIC_FORM
+@pytest.mark.parametrize("make", GENERIC_FORMS.values(), ids=GENERIC_FORMS)
 def test_horizon_in_an_array_follows_the_reference(predictor, predict, make):
     case = CASES["adamw"]
     inner = case.namesake(case.γ, **case.options)
@@ -452,9 +477,8 @@ WRONG = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_comparison_tells_wrong_predictions_apart(name):
-    case = CASES[name]
-    learning_rate, γ = stepped(case.γ)
-    actual = run(make_explicit(case, learning_rate, s=1), case)
+    case, γ = CASES[name], stepped(CASES[name].γ)[1]
+    actual = closed_forms(name)["explicit", "stepped", 1]
     for wrong in (wrong for wrong, names in WRONG.items() if name in names):
         expected = run_reference(case.reference(), γ, 1, wrong)
         found = differences(actual, expected)
@@ -467,7 +491,7 @@ def test_comparison_tells_wrong_predictions_apart(name):
 def test_comparison_tells_decay_at_the_prediction_apart():
     case = CASES["sgdm-decay"]
     γ = constant(case.γ)[1]
-    actual = run(make_explicit(case, case.γ, s=1), case)
+    actual = closed_forms("sgdm-decay")["explicit", "constant", 1]
 
     def gradient_with_decay(θ_hat, t):
         return NETWORK.gradient(θ_hat, t) + case.options["weight_decay"] * θ_hat

@@ -13,6 +13,7 @@ from tests import reference
 from xgrad_optax import scale_by_adabound, scale_by_adam3
 from xgrad_optax.transforms import adabound, adam3
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 STEPS = 40
 BETAS = {"b1": 0.8, "b2": 0.95}
 ADABOUND = {**BETAS, "eps": 1e-3, "final_scale": 3.0, "gamma": 0.05}

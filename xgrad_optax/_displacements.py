@@ -42,9 +42,11 @@ def taken_off(displacement: Updates, params: Params, base_dtype: Any = None) -> 
     if is_masked(displacement):
         return as_base(params, base_dtype)
 
-    def take_off(d: Any, p: Any) -> jax.Array:
+    def take_off(d: Any, p: Any) -> Any:
+        if d is None:
+            return p
         p = jnp.asarray(p)
-        return p if d is None else moved_back(p, d, p.dtype if base_dtype is None else d.dtype)
+        return moved_back(p, d, p.dtype if base_dtype is None else d.dtype)
 
     return jax.tree.map(take_off, displacement, params, is_leaf=is_none)
 

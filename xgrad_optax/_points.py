@@ -24,8 +24,8 @@ from xgrad_optax._states import (
 )
 from xgrad_optax._trees import arrays_of, is_real, unboxed
 from xgrad_optax._typing import OptState, Params, Updates
-from xgrad_optax.predictors import ZeroGradient
 from xgrad_optax.predictors._base import scaled, without_leaks
+from xgrad_optax.predictors._zero_gradient import ZeroGradient
 
 AHEAD = (XGradState, InPlaceState)  # the forms whose train step holds θ̂
 

@@ -11,18 +11,22 @@ from xgrad_optax._typing import Params, PyTree
 
 
 def unboxed(tree: PyTree) -> PyTree:
-    """Replaces Flax NNX variables by their arrays.
+    """Replaces Flax NNX variables by the raw arrays in them, which is what Optax gets.
 
-    ``nnx.Optimizer`` keeps its state in variables. They are recognised by their accessor because
-    the core of this library does not import Flax.
+    ``nnx.Optimizer`` keeps its state in variables and hands raw values to its transform. A variable
+    type may change its value on reading (its own ``get_value``, hooks), so it is not read here.
+    Variables are recognised by their accessor because the core does not import Flax.
     """
 
     def is_variable(x: Any) -> bool:
         return hasattr(type(x), "get_raw_value")
 
-    return jax.tree.map(
-        lambda x: x.get_raw_value() if is_variable(x) else x, tree, is_leaf=is_variable
-    )
+    def raw(x: Any) -> Any:
+        if is_variable(x):
+            return unboxed(x.get_raw_value())
+        return x[...] if isinstance(x, jax.Ref) else x
+
+    return jax.tree.map(raw, tree, is_leaf=is_variable)
 
 
 def arrays_of(params: Params) -> Params:

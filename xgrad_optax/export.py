@@ -26,7 +26,7 @@ import optax
 
 from xgrad_optax import _states, transforms
 from xgrad_optax._hyperparameters import Rule
-from xgrad_optax.predictors import Coverage
+from xgrad_optax.predictors._zero_gradient import Coverage
 
 __all__: list[str] = []
 

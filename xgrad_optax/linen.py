@@ -5,19 +5,20 @@ train state that holds a prediction. (Orbax needs nothing.) Only arrays are writ
 static hyperparameters come from the state that is restored into, as the tree structure always does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
 from flax import serialization
+from flax.linen.fp8_ops import OVERWRITE_WITH_GRADIENT
 from flax.training import train_state
 
-from xgrad_optax import predictors
 from xgrad_optax._batch_stats import averaged_batch_stats
 from xgrad_optax._forms import WeightPrediction
 from xgrad_optax._hyperparameters import Rule
 from xgrad_optax._points import base_point, predicted_point
-from xgrad_optax._typing import Params, PyTree
+from xgrad_optax._typing import OptState, Params, PyTree
+from xgrad_optax.predictors._zero_gradient import Coverage
 
 Batch = TypeVar("Batch")
 
@@ -27,7 +28,9 @@ class XGradTrainState(train_state.TrainState):
 
     Serves both forms, so that a loop need not know which one it has: take gradients at
     ``predicted_params``, evaluate and export ``base_params``. Add fields, such as batch statistics,
-    in a subclass, as with Flax's.
+    in a subclass, as with Flax's. In Flax's layout for fp8 training, ``{"params": ...,
+    OVERWRITE_WITH_GRADIENT: ...}``, the optimizer trains the first entry: the points are its
+    points, and the other entries are kept.
 
     Examples:
       >>> import jax, jax.numpy as jnp, xgrad_optax
@@ -57,12 +60,20 @@ class XGradTrainState(train_state.TrainState):
     @property
     def predicted_params(self) -> Params:
         """θ̂: take the loss and its gradient here."""
-        return predicted_point(self.params, self.opt_state)
+        return self._with_trained(predicted_point)
 
     @property
     def base_params(self) -> Params:
         """θ: evaluate, export and average these."""
-        return base_point(self.params, self.opt_state)
+        return self._with_trained(base_point)
+
+    def _with_trained(self, point: Callable[[Params, OptState], Params]) -> Params:
+        """The parameters with ``point`` in place of what ``apply_gradients`` gives to Optax."""
+        params = self.params
+        if isinstance(params, Mapping) and OVERWRITE_WITH_GRADIENT in params:
+            trained = point(params["params"], self.opt_state)
+            return type(params)({**params, "params": trained})
+        return point(params, self.opt_state)
 
 
 def recalibrate_batch_stats(
@@ -76,6 +87,13 @@ def recalibrate_batch_stats(
     with prediction to θ̂, and to those of many past steps. Before evaluating, exporting or
     averaging parameters they can be replaced by the plain average over some training batches.
 
+    A statistic is a running mean if a forward pass writes m·old + (1-m)·found over it, 0 <= m < 1,
+    whatever the layer calls m. Some ten passes on the first batch find that out; then each batch
+    takes one. The averages are exact to float32 at any scale, or to the dtype in which the pass
+    writes them: during the passes, statistics kept in low precision are float32. What is no running
+    mean (counters, the ``u`` and ``sigma`` of ``linen.SpectralNorm``), and what no pass updates, is
+    left alone.
+
     Args:
       forward: ``(variables, batch) -> (anything, updated collections)``, runs the model in training
         mode, as ``model.apply(variables, batch, train=True, mutable=["batch_stats"])`` does; wrap
@@ -87,8 +105,8 @@ def recalibrate_batch_stats(
       The new ``batch_stats`` collection.
 
     Raises:
-      ValueError: there are no batch statistics, ``forward`` does not update them, or there are no
-        batches.
+      ValueError: there are no batch statistics, none of them is a running mean that ``forward``
+        updates, or there are no batches.
 
     Examples:
       >>> import jax, jax.numpy as jnp
@@ -98,11 +116,12 @@ def recalibrate_batch_stats(
       >>> variables = model.init(jax.random.key(1), batches[0])
       >>> forward = jax.jit(lambda v, batch: model.apply(v, batch, mutable=["batch_stats"]))
       >>> batch_stats = recalibrate_batch_stats(forward, variables, batches)
-      >>> bool(jnp.allclose(batch_stats["mean"], batches.mean((0, 1)), rtol=1e-3))
+      >>> bool(jnp.allclose(batch_stats["mean"], batches.mean((0, 1)), rtol=1e-5))
       True
     """
 
-    def update(stats: PyTree, batch: Batch) -> PyTree:
+    def update(stats: PyTree, batch: Batch, again: bool) -> PyTree:
+        del again
         _, updated = forward({**variables, "batch_stats": stats}, batch)
         return updated["batch_stats"]
 
@@ -136,5 +155,5 @@ def register_serialization(node_type: type) -> None:
     )
 
 
-for _node_type in (Rule, predictors.Coverage):
+for _node_type in (Rule, Coverage):
     register_serialization(_node_type)

@@ -17,14 +17,16 @@ Both contexts serve both forms of prediction, so that a loop need not know which
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.core
+import jax.numpy as jnp
 from flax import nnx
 
 from xgrad_optax._batch_stats import averaged_batch_stats
+from xgrad_optax._exchange import consist_of_the_same, straight_through
 from xgrad_optax._points import base_point, predicted_point
+from xgrad_optax._trees import unboxed
 from xgrad_optax._typing import OptState, Params, PyTree
 
 ModelT = TypeVar("ModelT", bound=nnx.Module)
@@ -37,8 +39,14 @@ def predicted_weights(model: ModelT, optimizer: nnx.Optimizer) -> Iterator[Model
 
     Afterwards the model has its own weights again, and ``optimizer.update(model, grads)`` goes on
     from them. Only what the optimizer trains (``optimizer.wrt``) is exchanged: BatchNorm
-    statistics, random streams and caches keep what the forward pass did to them. In the drop-in
-    form (:func:`xgrad_optax.xgrad`) the model holds θ̂ already and nothing is exchanged.
+    statistics, random streams and caches keep what the forward pass did to them. Where the model
+    holds θ̂ already, nothing is touched: in the drop-in form (:func:`xgrad_optax.xgrad`), and with
+    s = 0.
+
+    The block may be inside or outside of ``nnx.jit``, ``nnx.grad``, ``nnx.vmap``, ``nnx.scan``,
+    ``nnx.remat`` and so on; the gradient is that at θ̂ in either place. Blocks may be nested: the
+    inner one starts from θ too, not from what the outer one put in. Only the step from one block
+    into another must not cross one of these transformations.
 
     Args:
       model: the module that is trained.
@@ -48,8 +56,11 @@ def predicted_weights(model: ModelT, optimizer: nnx.Optimizer) -> Iterator[Model
       ``model``.
 
     Raises:
-      ValueError: the optimizer holds no prediction, or was used to update the model inside the
-        block, where the update would be lost.
+      TypeError: ``optimizer`` is no ``nnx.Optimizer``.
+      ValueError: the optimizer holds no prediction, or was made for another model; it is used
+        inside the block to update the model, where the update would be lost; or the block is inside
+        another one of this optimizer and the model is not the model of that one, as it is inside a
+        transformed function.
 
     Examples:
       >>> import jax.numpy as jnp, xgrad_optax
@@ -69,23 +80,23 @@ def predicted_weights(model: ModelT, optimizer: nnx.Optimizer) -> Iterator[Model
       >>> bool(loss < 1e-3)
       True
     """
-    step = optimizer.step.get_value()
-    with _exchanged_weights(model, optimizer, predicted_point):
+    with _weights_at(predicted_point, "predicted_weights", model, optimizer):
         yield model
-        if _is_another(optimizer.step.get_value(), step):
-            raise ValueError(
-                "optimizer.update was called inside `with predicted_weights(model, optimizer):`,"
-                " where the model holds weights that are put away again. Compute the gradients"
-                " inside the block and call optimizer.update(model, grads) after it."
-            )
 
 
 @contextlib.contextmanager
 def base_weights(model: ModelT, optimizer: nnx.Optimizer) -> Iterator[ModelT]:
     """Puts the base weights θ into the model: evaluate, export and checkpoint it here.
 
-    Afterwards the model has its own weights again. ``nnx.clone(model)`` inside the block is a copy
-    that keeps θ. In the explicit form the model holds θ already and nothing is exchanged.
+    Afterwards the model has its own weights again. In the explicit form the model holds θ already
+    and nothing is touched. Transformations and nested blocks: as in :func:`predicted_weights`.
+
+    What is taken from the model inside the block keeps θ if it is a copy: ``nnx.clone``,
+    ``nnx.merge(..., copy=True)``, ``nnx.as_pure``, ``nnx.to_pure_dict``, ``copy.deepcopy``,
+    ``jax.tree.map``, arrays such as ``model.kernel[...]``. What shares the model's variables goes
+    back with the model: ``nnx.state``, ``nnx.split``, ``nnx.unpack``, ``nnx.to_flat_state``,
+    ``nnx.merge`` without ``copy=True``, ``nnx.view``, ``copy.copy``. So a checkpoint that is
+    written after the block, or in the background, takes ``nnx.as_pure(nnx.state(model))``.
 
     Args:
       model: the module that is trained.
@@ -95,7 +106,8 @@ def base_weights(model: ModelT, optimizer: nnx.Optimizer) -> Iterator[ModelT]:
       ``model``, with weights in the dtype in which they are kept (``base_dtype``).
 
     Raises:
-      ValueError: the optimizer holds no prediction.
+      TypeError: as :func:`predicted_weights`.
+      ValueError: as :func:`predicted_weights`.
 
     Examples:
       >>> import jax.numpy as jnp, optax, xgrad_optax
@@ -111,7 +123,7 @@ def base_weights(model: ModelT, optimizer: nnx.Optimizer) -> Iterator[ModelT]:
       >>> float((model.kernel[...] - start).squeeze())  # predicted, two steps further
       -1.5
     """
-    with _exchanged_weights(model, optimizer, base_point):
+    with _weights_at(base_point, "base_weights", model, optimizer):
         yield model
 
 
@@ -128,15 +140,23 @@ def recalibrate_batch_stats(
             recalibrate_batch_stats(model, forward, batches)
             evaluate(model)
 
+    A statistic is a running mean if a forward pass writes m·old + (1-m)·found over it, 0 <= m < 1,
+    whatever the layer calls m. Some ten passes on the first batch find that out; then each batch
+    takes one. The averages are exact to float32 at any scale, or to the dtype in which the pass
+    writes them: during the passes, statistics kept in low precision are float32. What is no running
+    mean (counters, the ``u`` and ``sigma`` of ``nnx.SpectralNorm``, random keys), and what no pass
+    updates, is left alone.
+
     Args:
-      model: the module; its ``nnx.BatchStat`` variables are replaced.
+      model: the module; running means among its ``nnx.BatchStat`` variables are replaced.
+        Everything else is as before, random streams included.
       forward: ``(model, batch) -> anything``, runs the model in training mode; wrap it in
         ``nnx.jit``.
       batches: training batches of equal size, some dozens of them.
 
     Raises:
-      ValueError: the model has no batch statistics, ``forward`` does not update them, or there are
-        no batches; the statistics are then as before.
+      ValueError: the model has no batch statistics, none of them is a running mean that ``forward``
+        updates, or there are no batches; the statistics are then as before.
 
     Examples:
       >>> import jax, jax.numpy as jnp
@@ -144,44 +164,129 @@ def recalibrate_batch_stats(
       >>> model = nnx.BatchNorm(3, use_running_average=False, rngs=nnx.Rngs(0))
       >>> batches = 2.0 + jax.random.normal(jax.random.key(0), (10, 100, 3))
       >>> recalibrate_batch_stats(model, nnx.jit(lambda model, batch: model(batch)), batches)
-      >>> bool(jnp.allclose(model.mean[...], batches.mean((0, 1)), rtol=1e-3))
+      >>> bool(jnp.allclose(model.mean[...], batches.mean((0, 1)), rtol=1e-5))
       True
     """
-    before = _copy(nnx.state(model, nnx.BatchStat))
+    stats, streams, rest = map(unboxed, nnx.state(model, nnx.BatchStat, nnx.RngState, ...))
+    start = streams  # of the random numbers for the current batch
 
-    def update(stats: PyTree, batch: Batch) -> PyTree:
-        nnx.update(model, stats)
+    def update(stats: PyTree, batch: Batch, again: bool) -> PyTree:
+        nonlocal start
+        start = start if again else unboxed(nnx.state(model, nnx.RngState))
+        # All of it: a pass may change weights, too, as that of nnx.SpectralNorm does.
+        nnx.update(model, rest, start, stats)
         forward(model, batch)
-        return _copy(nnx.state(model, nnx.BatchStat))
+        return unboxed(nnx.state(model, nnx.BatchStat))
 
-    after = before
+    measured = stats
     try:
-        after = averaged_batch_stats(update, before, batches)
+        measured = averaged_batch_stats(update, stats, batches)
     finally:
-        nnx.update(model, after)
+        nnx.update(model, rest, streams, measured)
+
+
+# --------------------------------------------------------------------------------------------------
+# Exchanging weights
+# --------------------------------------------------------------------------------------------------
+
+# What open blocks have put away: raw values, by the identity of their variables.
+_put_away: dict[int, Any] = {}
+
+
+def _weights_at(
+    point: Callable[[Params, OptState], Params], name: str, model: Any, optimizer: Any
+) -> contextlib.AbstractContextManager[None]:
+    """A block in which the model holds ``point``; touches only variables that differ from it."""
+    variables, structure = _trained_variables(name, model, optimizer)
+    _refuse_unknown_weights(name, variables, optimizer)
+    held = [unboxed(v) for v in variables]
+    own = [_put_away.get(id(v), h) for v, h in zip(variables, held, strict=True)]
+    wanted = structure.flatten_up_to(
+        straight_through(point, structure.unflatten(own), optimizer.opt_state)
+    )
+    exchanges = [
+        _Exchange(*exchange)
+        for exchange in zip(variables, held, wanted, strict=True)
+        if not consist_of_the_same(*exchange[1:])
+    ]
+    return _exchanged(exchanges, optimizer) if exchanges else contextlib.nullcontext()
+
+
+class _Exchange(NamedTuple):
+    """A variable and two raw values: what it holds before and after the block, and inside."""
+
+    variable: nnx.Variable
+    held: Any
+    wanted: Any
 
 
 @contextlib.contextmanager
-def _exchanged_weights(
-    model: nnx.Module, optimizer: nnx.Optimizer, point: Callable[[Params, OptState], Params]
-) -> Iterator[None]:
-    own = _copy(nnx.state(model, optimizer.wrt))
-    nnx.update(model, point(own, optimizer.opt_state))
+def _exchanged(exchanges: list[_Exchange], optimizer: nnx.Optimizer) -> Iterator[None]:
+    outermost = [x for x in exchanges if id(x.variable) not in _put_away]
+    marks = not _is_marked(optimizer)
+    if marks:
+        # Not an assignment: Flax forbids that where the optimizer is of an outer trace.
+        object.__setattr__(optimizer, "update", _refused_update)
     try:
+        _put_away.update({id(x.variable): x.held for x in outermost})
+        for exchange in exchanges:
+            # A copy: who donates the model's arrays must not give away what is put away.
+            nnx.update(exchange.variable, jax.tree.map(jnp.copy, exchange.wanted))
         yield
     finally:
-        nnx.update(model, own)
+        for exchange in exchanges:
+            nnx.update(exchange.variable, exchange.held)
+        for exchange in outermost:
+            del _put_away[id(exchange.variable)]
+        if marks:
+            object.__delattr__(optimizer, "update")
 
 
-def _copy(state: PyTree) -> PyTree:
-    """The state in variables of its own: ``nnx.update`` on the model does not reach them."""
-    return jax.tree.map(lambda x: x, state)
+def _refused_update(*_: Any, **__: Any) -> None:
+    """Takes the place of ``optimizer.update`` inside a block.
+
+    It also marks the optimizer: as a static attribute it goes with it into transformed functions,
+    where the variables are other objects than those of the block.
+    """
+    raise ValueError(
+        "optimizer.update was called inside `with predicted_weights(model, optimizer):` or"
+        " `with base_weights(model, optimizer):`, where the model holds weights that are put away"
+        " again. Compute the gradients inside the block and call optimizer.update(model, grads)"
+        " after it."
+    )
 
 
-def _is_another(value: jax.Array, old: jax.Array) -> bool:
-    """Whether a step count changed; its value is not known while a program is traced."""
-    if value is old:
-        return False
-    if isinstance(value, jax.core.Tracer) or isinstance(old, jax.core.Tracer):
-        return True
-    return int(value) != int(old)
+def _is_marked(optimizer: nnx.Optimizer) -> bool:
+    return vars(optimizer).get("update") is _refused_update
+
+
+def _trained_variables(name: str, model: Any, optimizer: Any) -> tuple[list[nnx.Variable], Any]:
+    """The variables that the optimizer trains, and the tree whose leaves they are."""
+    if not isinstance(optimizer, nnx.Optimizer):
+        raise TypeError(
+            f"{name}(model, optimizer) needs the nnx.Optimizer that trains the model, got an object"
+            f" of type {type(optimizer).__name__}. For parameters and Optax states use"
+            " xgrad_optax.lookahead_params and xgrad_optax.base_params."
+        )
+    state = nnx.state(model, optimizer.wrt)
+    variables, structure = jax.tree.flatten(state, is_leaf=lambda x: isinstance(x, nnx.Variable))
+    if not variables:
+        raise ValueError(
+            f"{name}(model, optimizer): this {type(model).__name__} holds no variables that the"
+            f" optimizer trains, wrt={optimizer.wrt}. Pass the model that the optimizer was made"
+            " for."
+        )
+    return variables, structure
+
+
+def _refuse_unknown_weights(
+    name: str, variables: list[nnx.Variable], optimizer: nnx.Optimizer
+) -> None:
+    """In a block inside a block, the model's own weights must be among those put away."""
+    if _is_marked(optimizer) and not any(id(v) in _put_away for v in variables):
+        raise ValueError(
+            f"{name}(model, optimizer) was entered inside another block of this optimizer, and the"
+            " model is not the model of that block, whose own weights are put away: it is a copy,"
+            " or the model inside a function under nnx.jit, nnx.grad, nnx.vmap or the like. Close"
+            " the outer block first, or enter both blocks on the same side of the transformation."
+        )

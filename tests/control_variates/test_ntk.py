@@ -19,8 +19,8 @@ from xgrad_optax.control_variates import (
     neural_tangent_kernel,
     predicted_value_and_grad,
 )
+from xgrad_optax.control_variates._kernels import RIDGES, leave_one_out_ridge
 from xgrad_optax.control_variates.losses import WholeLoss
-from xgrad_optax.control_variates.ntk import RIDGES, leave_one_out_ridge
 
 KERNELS = ["linear", "gaussian", "laplace"]
 NAMES = ["W1", "b1", "W2", "b2"]

@@ -19,13 +19,14 @@ from xgrad_optax.control_variates.gradient import (
     PredictedGradient,
     PredictedGradientState,
 )
-from xgrad_optax.control_variates.losses import HeadedLoss, HeadedParams, Rows
-from xgrad_optax.control_variates.ntk import neural_tangent_kernel
-from xgrad_optax.control_variates.predictors import (
+from xgrad_optax.control_variates.gradient_predictors import (
     GradientPredictor,
     from_function,
     low_precision,
 )
+from xgrad_optax.control_variates.losses import HeadedLoss, HeadedParams, Rows
+from xgrad_optax.control_variates.ntk import neural_tangent_kernel
+from xgrad_optax.control_variates.sampling_theory import sampling_ratio, selection_variance
 from xgrad_optax.control_variates.selection import Selection, pick, select, selection_probabilities
 from xgrad_optax.control_variates.theory import (
     break_even_alignment,
@@ -34,12 +35,10 @@ from xgrad_optax.control_variates.theory import (
     optimal_coefficient,
     optimal_control_fraction,
     relative_cost,
-    sampling_ratio,
-    selection_variance,
     speedup,
     variance_ratio,
 )
-from xgrad_optax.control_variates.train_step import predicted_value_and_grad
+from xgrad_optax.control_variates.value_and_grad import predicted_value_and_grad
 
 __all__ = [
     "Alignment",

@@ -12,44 +12,29 @@ gradient whatever the predictor has learnt from, as long as it has not seen the 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from xgrad_optax._typing import Params, PyTree, Updates
-from xgrad_optax.control_variates import theory
-from xgrad_optax.control_variates.alignment import (
-    AlignmentState,
-    blend,
-    init_alignment,
-    leaf_alignment,
-    overall_alignment,
+from xgrad_optax.control_variates._decisions import (
+    Coefficient,
+    Importance,
+    best_fraction,
+    importance_scores,
+    next_coefficient,
+    unexplained,
 )
+from xgrad_optax.control_variates._draws import Drawn, draw_by_importance, draw_evenly
+from xgrad_optax.control_variates._evaluation import evaluate
+from xgrad_optax.control_variates.alignment import AlignmentState, blend, init_alignment
 from xgrad_optax.control_variates.estimator import corrected
-from xgrad_optax.control_variates.evaluation import evaluate
-from xgrad_optax.control_variates.losses import (
-    ExampleLoss,
-    Rows,
-    value_and_gradient,
-)
-from xgrad_optax.control_variates.predictors import GradientPredictor
-from xgrad_optax.control_variates.selection import (
-    Selection,
-    batch_size_of,
-    block_size,
-    leave,
-    pick,
-    regroup,
-    select,
-    spread,
-)
-
-NamedImportance = Literal["loss", "residual", "output_gradient"]
-NAMED_IMPORTANCE: tuple[str, ...] = get_args(NamedImportance)
-Importance = NamedImportance | Callable[[Rows], jax.Array]
-Coefficient = float | Literal["overall", "leaf"]
+from xgrad_optax.control_variates.gradient_predictors import GradientPredictor
+from xgrad_optax.control_variates.losses import ExampleLoss, Rows, value_and_gradient
+from xgrad_optax.control_variates.selection import batch_size_of, block_size
 
 # While the plain gradient is the better one, fits only probe, and come ever more rarely.
 _LONGEST_INTERVAL = 16
@@ -180,7 +165,7 @@ class PredictedGradient:
             states,
             params,
             held_out,
-            scores=self._scores if self.importance else None,
+            scores=self._scores,
             defensive=self.defensive,
             chunk_size=self.chunk_size,
         )
@@ -199,6 +184,25 @@ class PredictedGradient:
             rejected=state.rejected + jnp.where(finite, 0, 1),
         )
         return self._with_level(state, finite)
+
+    def _with_level(
+        self, state: PredictedGradientState, usable: jax.Array
+    ) -> PredictedGradientState:
+        """Chooses the control fraction with the least variance at equal cost."""
+        if len(self.fractions) == 1:
+            return state
+        beta = next_coefficient(self.coefficient, state.alignment)
+        best = best_fraction(
+            self.fractions,
+            state.sampling_ratio * unexplained(state.alignment, beta),
+            self.cost_ratio,
+            chosen_after_forward=self.importance is not None,
+        )
+        plain = self.fractions.index(1.0)
+        level = jnp.where(usable, best, plain).astype(jnp.int32)
+        rarer = jnp.minimum(2 * state.interval, _LONGEST_INTERVAL * self.refit_interval)
+        interval = jnp.where(level == plain, rarer, self.refit_interval)
+        return state._replace(level=level, interval=interval.astype(jnp.int32))
 
     # ---------------------------------------------------------------------------------------------
     # The gradient
@@ -255,8 +259,7 @@ class PredictedGradient:
         key: jax.Array,
     ) -> tuple[jax.Array, Updates, jax.Array]:
         """Loss, gradient, and whether the prediction was finite."""
-        draw = self._draw_by_importance if self.importance else self._draw_evenly
-        drawn = draw(control_fraction, params, batch, key)
+        drawn = self._draw(control_fraction, params, batch, key)
         difference = self.predictor.predict(
             self.loss,
             state.predictor,
@@ -267,111 +270,22 @@ class PredictedGradient:
         )
         used = _all_finite(difference)
         # Without its correction the control gradient is still unbiased, only noisier.
-        grads = _where(
-            used, corrected(drawn.grads, difference, self._coefficient(state)), drawn.grads
-        )
+        beta = next_coefficient(self.coefficient, state.alignment)
+        grads = _where(used, corrected(drawn.grads, difference, beta), drawn.grads)
         return drawn.value, self.loss.complete(params, drawn.rows, grads), used
 
-    def _draw_evenly(
+    def _draw(
         self, control_fraction: float, params: Params, batch: PyTree, key: jax.Array
-    ) -> "_Drawn":
-        """The draw comes first, so that every row has one forward pass."""
-        selection = select(key, batch_size_of(batch), control_fraction)
-        control = pick(batch, selection)
-        rows, grads = self.loss.weighted_gradient(params, control, selection.weights)
-        if not (self.predictor.needs_rows or self.loss.needs_rows):
-            weights = spread(selection, batch_size_of(batch))
-            return _Drawn(batch, None, weights, grads, rows.losses.mean())  # equal weights
-        others = leave(batch, selection)
-        rows = regroup(rows, self.loss.forward(params, others))
-        batch = regroup(control, others)
-        first = Selection(jnp.zeros_like(selection.choice), selection.weights)
-        return _Drawn(batch, rows, spread(first, batch_size_of(batch)), grads, rows.losses.mean())
+    ) -> Drawn:
+        arguments = (self.loss, control_fraction, params, batch, key)
+        if self._scores is None:
+            needs_rows = self.predictor.needs_rows or self.loss.needs_rows
+            return draw_evenly(*arguments, needs_rows=needs_rows)
+        return draw_by_importance(*arguments, scores=self._scores, defensive=self.defensive)
 
-    def _draw_by_importance(
-        self, control_fraction: float, params: Params, batch: PyTree, key: jax.Array
-    ) -> "_Drawn":
-        """The forward pass of all rows decides; that of the drawn ones runs once more."""
-        size, rows = batch_size_of(batch), self.loss.forward(params, batch)
-        scores = jax.lax.stop_gradient(self._scores(rows))
-        selection = select(key, size, control_fraction, scores, defensive=self.defensive)
-        _, grads = self.loss.weighted_gradient(params, pick(batch, selection), selection.weights)
-        return _Drawn(batch, rows, spread(selection, size), grads, rows.losses.mean())
-
-    # ---------------------------------------------------------------------------------------------
-    # Decisions
-    # ---------------------------------------------------------------------------------------------
-
-    def _scores(self, rows: Rows) -> jax.Array:
-        if callable(self.importance):
-            return self.importance(rows)
-        if self.importance == "loss":
-            return rows.losses
-        each = rows.residual if self.importance == "residual" else rows.output_gradient
-        return jnp.sqrt(jnp.sum(each**2, axis=1))
-
-    def _coefficient(self, state: PredictedGradientState) -> Any:
-        """β, or a tree of them; 1 until something was measured."""
-        if isinstance(self.coefficient, float):
-            return self.coefficient
-        measure = overall_alignment if self.coefficient == "overall" else leaf_alignment
-        measured = state.alignment.weight > 0
-        return jax.tree.map(
-            lambda beta: jnp.where(measured, beta, 1.0), measure(state.alignment).coefficient
-        )
-
-    def _with_level(
-        self, state: PredictedGradientState, usable: jax.Array
-    ) -> PredictedGradientState:
-        """Chooses the control fraction with the least variance at equal cost."""
-        if len(self.fractions) == 1:
-            return state
-        missed = state.sampling_ratio * self._unexplained(state)
-        after_forward = self.importance is not None
-        ratios = [
-            (1 + (1 - f) / f * missed)
-            * float(theory.relative_cost(f, self.cost_ratio, chosen_after_forward=after_forward))
-            for f in self.fractions
-        ]
-        plain = self.fractions.index(1.0)
-        level = jnp.where(usable, jnp.argmin(jnp.stack(ratios)), plain).astype(jnp.int32)
-        longest = _LONGEST_INTERVAL * self.refit_interval
-        rarer = jnp.minimum(2 * state.interval, longest)
-        interval = jnp.where(level == plain, rarer, self.refit_interval)
-        return state._replace(level=level, interval=interval.astype(jnp.int32))
-
-    def _unexplained(self, state: PredictedGradientState) -> jax.Array:
-        """R, the variance of g - βh over that of g, with the β of the next step."""
-        leaves = leaf_alignment(state.alignment)
-        beta = self._coefficient(state)
-        if jax.tree.structure(beta) == jax.tree.structure(0):
-            beta = jax.tree.map(lambda _: beta, leaves.rho)
-
-        def missed(beta: Any, rho: jax.Array, sigma_g: jax.Array, sigma_h: jax.Array) -> jax.Array:
-            return sigma_g**2 + (beta * sigma_h) ** 2 - 2 * beta * rho * sigma_g * sigma_h
-
-        each = jax.tree.map(missed, beta, leaves.rho, leaves.sigma_g, leaves.sigma_h)
-        total = overall_alignment(state.alignment).sigma_g ** 2
-        left = jnp.sum(jnp.stack(jax.tree.leaves(each)))
-        return jnp.where(total > 0, left / jnp.where(total > 0, total, 1.0), 1.0)
-
-
-class _Drawn(NamedTuple):
-    """A mini-batch after the draw.
-
-    Attributes:
-      batch: its rows, in the order of the next two.
-      rows: their forward pass, ``None`` if nobody needs it.
-      weights: w_i of the drawn rows, zero for the others, ``[B]``.
-      grads: Σ_i w_i g_i.
-      value: the mean loss.
-    """
-
-    batch: PyTree
-    rows: Rows | None
-    weights: jax.Array
-    grads: Updates
-    value: jax.Array
+    @property
+    def _scores(self) -> Callable[[Rows], jax.Array] | None:
+        return functools.partial(importance_scores, self.importance) if self.importance else None
 
 
 def _all_finite(tree: PyTree) -> jax.Array:

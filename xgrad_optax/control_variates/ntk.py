@@ -16,25 +16,27 @@ chunks of examples, and no P × n matrix ever exists:
 Since k is bilinear, the weighted mean over a micro-batch needs only Σ_i w_i δ_i ⊗ ã_i.
 """
 
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 
 from xgrad_optax._typing import Params, PyTree, Updates
+from xgrad_optax.control_variates._kernels import (
+    RIDGES,
+    Kernel,
+    kernel_matrix,
+    kernel_mean,
+    leave_one_out_ridge,
+)
+from xgrad_optax.control_variates.gradient_predictors import GradientPredictor
 from xgrad_optax.control_variates.losses import ExampleLoss, Rows, per_example_gradients
-from xgrad_optax.control_variates.predictors import GradientPredictor
 from xgrad_optax.control_variates.selection import batch_size_of
-
-Kernel = Literal["linear", "gaussian", "laplace"]
 
 HEAD_NEEDED = (
     "the neural tangent kernel predicts from the output of a trunk: give predicted_value_and_grad a"
     " HeadedLoss (features, linear head, loss of the logits)."
 )
-
-# Candidates for the ridge, as multiples of the largest eigenvalue of the kernel.
-RIDGES = tuple(10.0**exponent for exponent in range(-7, 1))
 
 # Gradients enter the choice of the ridge by a random projection to so many numbers.
 _SKETCH_SIZE = 256
@@ -243,79 +245,11 @@ def neural_tangent_kernel(
     return NeuralTangentKernel(fit_examples, rank, kernel, basis_dtype, chunk_size)
 
 
-# --------------------------------------------------------------------------------------------------
-# Kernels
-# --------------------------------------------------------------------------------------------------
-
-
-def kernel_matrix(kernel: Kernel, left: Any, right: Any) -> jax.Array:
-    """K between two sets of (δ, ã), ``[n, d]`` and ``[n, d + 1]`` each: ``[n_left, n_right]``."""
-    (delta, features), (other_delta, other_features) = left, right
-    return _output_kernel(kernel, delta, other_delta) * (features @ other_features.T)
-
-
-def kernel_mean(kernel: Kernel, left: Any, right: Any, weights: jax.Array) -> jax.Array:
-    """Σ_i w_i K(j, i), ``[n_left]``; for the linear kernel without the matrix."""
-    if kernel != "linear":
-        return kernel_matrix(kernel, left, right) @ weights
-    (delta, features), (other_delta, other_features) = left, right
-    mean = (weights[:, None] * other_delta).T @ other_features  # Σ_i w_i δ_i ⊗ ã_i
-    return jnp.sum((delta @ mean) * features, axis=1)
-
-
-def _output_kernel(kernel: Kernel, delta: jax.Array, other: jax.Array) -> jax.Array:
-    inner = delta @ other.T
-    if kernel == "linear":
-        return inner
-    norms = _norms(delta)[:, None] * _norms(other)[None]
-    cosine = jnp.where(norms > 0, inner / jnp.where(norms > 0, norms, 1.0), 0.0)
-    squared = jnp.maximum(2.0 - 2.0 * cosine, 0.0)
-    radial = -squared / 2.0 if kernel == "gaussian" else -jnp.sqrt(squared)
-    return norms * jnp.exp(radial)
-
-
-def _norms(x: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.sum(x * x, axis=1))
-
-
 def _kernel_inputs(rows: Rows) -> tuple[jax.Array, jax.Array]:
     dtype = _working_dtype(rows.features)
     features, delta = rows.features.astype(dtype), rows.output_gradient.astype(dtype)
     ones = jnp.ones((features.shape[0], 1), dtype)
     return delta, jnp.concatenate([features, ones], axis=1)
-
-
-# --------------------------------------------------------------------------------------------------
-# The fit
-# --------------------------------------------------------------------------------------------------
-
-
-def leave_one_out_ridge(values: jax.Array, vectors: jax.Array, targets: jax.Array) -> jax.Array:
-    r"""The ridge with the smallest leave-one-out error, as a multiple of the largest eigenvalue.
-
-    Kernel ridge regression is the linear smoother :math:`H = V\,\mathrm{diag}(\mu/(\mu+\lambda))
-    V^\top`, and its prediction of a left-out target misses by
-    :math:`(y_j - (Hy)_j) / (1 - H_{jj})`.
-
-    Args:
-      values: μ, ascending, ``[k]``.
-      vectors: V, ``[n, k]``.
-      targets: y, ``[n, m]``.
-
-    Returns:
-      One of :data:`RIDGES`, a scalar.
-    """
-    projected = vectors.T @ targets
-
-    def error(ridge: jax.Array) -> jax.Array:
-        damped = values + ridge * values[-1]
-        shrinkage = jnp.where(damped > 0, values / jnp.where(damped > 0, damped, 1.0), 0.0)
-        missed = targets - vectors @ (shrinkage[:, None] * projected)
-        leverage = (vectors**2) @ shrinkage
-        return jnp.sum((missed / jnp.maximum(1 - leverage, 1e-6)[:, None]) ** 2)
-
-    ridges = jnp.asarray(RIDGES, values.dtype)
-    return ridges[jnp.argmin(jax.lax.map(error, ridges))]
 
 
 def _sketched(grads: Updates, key: jax.Array) -> jax.Array:

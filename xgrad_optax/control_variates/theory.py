@@ -23,7 +23,13 @@ from typing import Any
 
 import numpy as np
 
-Number = Any
+from xgrad_optax.control_variates._ranges import (
+    Number,
+    at_least_zero,
+    valid_fraction,
+    valid_sampling_ratio,
+    within,
+)
 
 
 def variance_ratio(
@@ -64,13 +70,13 @@ def variance_ratio(
     References:
       arXiv 2511.05187, theorem on the variance of the control-variate estimator.
     """
-    f = _fraction(control_fraction)
-    rho = _within("rho", rho, -1.0, 1.0)
-    ratio = rho if kappa is None else _at_least_zero("kappa", kappa)
+    f = valid_fraction(control_fraction)
+    rho = within("rho", rho, -1.0, 1.0)
+    ratio = rho if kappa is None else at_least_zero("kappa", kappa)
     rest = np.where(f < 1, 1 - f, 1.0)  # at f = 1 nothing is predicted, whatever the coefficient
     beta = 1.0 if coefficient is None else np.asarray(coefficient, float) / rest
     unexplained = 1 + beta**2 * ratio**2 - 2 * beta * rho * ratio
-    return 1 + (1 - f) / f * _sampling(sampling_ratio) * unexplained
+    return 1 + (1 - f) / f * valid_sampling_ratio(sampling_ratio) * unexplained
 
 
 def optimal_coefficient(control_fraction: Number, rho: Number, kappa: Number) -> Any:
@@ -91,10 +97,10 @@ def optimal_coefficient(control_fraction: Number, rho: Number, kappa: Number) ->
       >>> round(float(optimal_coefficient(0.25, rho=0.8, kappa=0.8)), 6)
       0.75
     """
-    kappa = _at_least_zero("kappa", kappa)
+    kappa = at_least_zero("kappa", kappa)
     if not np.all(kappa > 0):
         raise ValueError(f"kappa must be positive: a constant prediction explains nothing: {kappa}")
-    return (1 - _fraction(control_fraction)) * _within("rho", rho, -1.0, 1.0) / kappa
+    return (1 - valid_fraction(control_fraction)) * within("rho", rho, -1.0, 1.0) / kappa
 
 
 def relative_cost(
@@ -120,7 +126,7 @@ def relative_cost(
       >>> float(relative_cost(0.25, cost_ratio=0.2))
       0.4
     """
-    f, c = _fraction(control_fraction), _at_least_zero("cost_ratio", cost_ratio)
+    f, c = valid_fraction(control_fraction), at_least_zero("cost_ratio", cost_ratio)
     return np.where(f < 1, c + f if chosen_after_forward else c + f * (1 - c), 1.0)
 
 
@@ -128,7 +134,7 @@ def cost_ratio_of(
     control_fraction: Number, relative: Number, *, chosen_after_forward: bool = False
 ) -> float:
     """The inverse of :func:`relative_cost`: c from the measured relative cost of a step."""
-    f = float(_fraction(control_fraction))
+    f = float(valid_fraction(control_fraction))
     return float(relative - f if chosen_after_forward else (relative - f) / (1 - f))
 
 
@@ -199,9 +205,9 @@ def optimal_control_fraction(
       >>> float(optimal_control_fraction(rho=0.5, cost_ratio=0.3))  # below break-even
       1.0
     """
-    c = _at_least_zero("cost_ratio", cost_ratio)
-    rho = _within("rho", rho, -1.0, 1.0)
-    unexplained = _sampling(sampling_ratio) * (1 - rho**2)
+    c = at_least_zero("cost_ratio", cost_ratio)
+    rho = within("rho", rho, -1.0, 1.0)
+    unexplained = valid_sampling_ratio(sampling_ratio) * (1 - rho**2)
     gains = np.abs(rho) > break_even_alignment(
         c, sampling_ratio=sampling_ratio, chosen_after_forward=chosen_after_forward
     )
@@ -235,7 +241,7 @@ def break_even_alignment(
       >>> float(break_even_alignment(0.25, sampling_ratio=0.2, chosen_after_forward=True)) < 0
       True
     """
-    c, eta = _at_least_zero("cost_ratio", cost_ratio), _sampling(sampling_ratio)
+    c, eta = at_least_zero("cost_ratio", cost_ratio), valid_sampling_ratio(sampling_ratio)
     most = ((1 - c) / (1 + c)) ** 2 if chosen_after_forward else 1 - c
     squared = np.where(c < 1, 1 - most / eta, np.inf)
     return np.where(squared >= 0, np.sqrt(np.abs(squared)), -1.0)
@@ -271,129 +277,13 @@ def speedup(
       >>> float(speedup(rho=0.5, cost_ratio=0.3))
       1.0
     """
-    c, rho = _at_least_zero("cost_ratio", cost_ratio), _within("rho", rho, -1.0, 1.0)
+    c, rho = at_least_zero("cost_ratio", cost_ratio), within("rho", rho, -1.0, 1.0)
     how = {"sampling_ratio": sampling_ratio, "chosen_after_forward": chosen_after_forward}
     gains = np.abs(rho) > break_even_alignment(c, **how)
-    a = np.where(gains, _sampling(sampling_ratio) * (1 - rho**2), 0.0)
+    a = np.where(gains, valid_sampling_ratio(sampling_ratio) * (1 - rho**2), 0.0)
     if chosen_after_forward:
         best = (np.sqrt(a) + np.sqrt((1 - a) * c)) ** 2
     else:
         best = 1 - (np.sqrt((1 - a) * np.maximum(1 - c, 0.0)) - np.sqrt(a * c)) ** 2
     fastest = np.where(best > 0, 1 / np.where(best > 0, best, 1.0), np.inf)
     return np.where(gains, fastest, 1.0)
-
-
-def sampling_ratio(
-    residual_norms: Number, probabilities: Number, mean_residual_norm: Number = 0.0
-) -> Any:
-    r"""η: variance of choosing examples with these probabilities over that of a uniform choice.
-
-    .. math::
-        \eta = \frac{\frac{1}{B^2}\sum_i \|e_i\|^2/p_i - \|\bar e\|^2}
-                    {\frac{1}{B}\sum_i \|e_i\|^2 - \|\bar e\|^2},
-        \qquad e_i = g_i - \beta h_i
-
-    Smallest for :math:`p_i \propto \|e_i\|`.
-
-    Args:
-      residual_norms: ‖e_i‖, ``[..., B]``.
-      probabilities: p_i > 0 with sum 1, ``[..., B]``.
-      mean_residual_norm: ‖ē‖ of the mean residual, ``[...]``.
-
-    Returns:
-      η, ``[...]``; 1 where an even choice has no variance.
-
-    Raises:
-      ValueError: an argument lies outside its range, or the shapes differ.
-
-    Examples:
-      >>> float(sampling_ratio([1.0, 3.0], [0.25, 0.75]))
-      0.8
-    """
-    weighted, uniform, mean = _second_moments(residual_norms, probabilities, mean_residual_norm)
-    even = uniform - mean**2
-    return np.where(even > 0, (weighted - mean**2) / np.where(even > 0, even, 1.0), 1.0)
-
-
-def selection_variance(
-    residual_norms: Number,
-    probabilities: Number,
-    control_count: int,
-    mean_residual_norm: Number = 0.0,
-) -> Any:
-    r"""Variance that the choice of control examples adds, given the mini-batch. Exact.
-
-    .. math::
-        \operatorname{Var}[G \mid \text{batch}] = \frac{B-n}{n(B-1)}
-            \Bigl[\tfrac{1}{B^2}\sum_i \|e_i\|^2/p_i - \|\bar e\|^2\Bigr]
-
-    for B examples in random order, in n blocks of equal size, one drawn from each block with
-    probability proportional to p: the scheme of :func:`~xgrad_optax.control_variates.select`.
-
-    Args:
-      residual_norms: ‖e_i‖, ``[..., B]``.
-      probabilities: p_i > 0 with sum 1, ``[..., B]``.
-      control_count: n, a divisor of B.
-      mean_residual_norm: ‖ē‖ of the mean residual, ``[...]``.
-
-    Returns:
-      The variance, summed over all parameters, ``[...]``.
-
-    Raises:
-      ValueError: an argument lies outside its range, or the shapes differ.
-
-    Examples:
-      >>> float(selection_variance([1.0, 3.0], [0.25, 0.75], control_count=1))
-      4.0
-
-    References:
-      Rao, Hartley and Cochran, "On a simple procedure of unequal probability sampling without
-      replacement", J. R. Stat. Soc. B 24 (1962), with equal group sizes.
-    """
-    weighted, _, mean = _second_moments(residual_norms, probabilities, mean_residual_norm)
-    size = np.shape(residual_norms)[-1]
-    if control_count < 1 or size % control_count:
-        raise ValueError(
-            f"control_count must divide the {size} examples into blocks of equal size, got"
-            f" {control_count}."
-        )
-    return (size - control_count) / (control_count * max(size - 1, 1)) * (weighted - mean**2)
-
-
-def _second_moments(norms: Number, probabilities: Number, mean_norm: Number) -> tuple[Any, ...]:
-    norms = _at_least_zero("residual_norms", norms)
-    probabilities = np.asarray(probabilities, float)
-    if norms.shape != probabilities.shape or norms.ndim == 0:
-        raise ValueError(
-            f"residual_norms and probabilities need one entry for each example, got shapes"
-            f" {norms.shape} and {probabilities.shape}."
-        )
-    if not np.all(probabilities > 0) or not np.allclose(probabilities.sum(-1), 1, atol=1e-4):
-        raise ValueError("probabilities must be positive and sum to 1.")
-    weighted = np.sum(norms**2 / probabilities, axis=-1) / norms.shape[-1] ** 2
-    return weighted, np.mean(norms**2, axis=-1), _at_least_zero("mean_residual_norm", mean_norm)
-
-
-def _fraction(value: Number) -> Any:
-    value = np.asarray(value, float)
-    if not np.all((value > 0) & (value <= 1)):
-        raise ValueError(f"the control fraction must lie in (0, 1], got {value}.")
-    return value
-
-
-def _sampling(value: Number) -> Any:
-    value = np.asarray(value, float)
-    if not np.all((value > 0) & np.isfinite(value)):
-        raise ValueError(f"sampling_ratio must be a positive number, got {value}.")
-    return value
-
-
-def _at_least_zero(name: str, value: Number) -> Any:
-    return _within(name, value, 0.0, np.inf)
-
-
-def _within(name: str, value: Number, low: float, high: float) -> Any:
-    value = np.asarray(value, float)
-    if not np.all((value >= low) & (value <= high)):
-        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}.")
-    return value

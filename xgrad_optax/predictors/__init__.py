@@ -9,7 +9,6 @@ closed forms (``sgdm``, ``adam``, ...) read the moments that the optimizer keeps
 from xgrad_optax._hyperparameters import Hyperparameters
 from xgrad_optax.predictors._base import Predictor
 from xgrad_optax.predictors._closed_forms import (
-    FromMoments,
     adabelief,
     adabound,
     adam,
@@ -19,16 +18,12 @@ from xgrad_optax.predictors._closed_forms import (
     rmsprop,
     sgdm,
 )
-from xgrad_optax.predictors._last_update import LastUpdate, last_update
-from xgrad_optax.predictors._zero_gradient import Coverage, ZeroGradient, zero_gradient
+from xgrad_optax.predictors._last_update import last_update
+from xgrad_optax.predictors._zero_gradient import zero_gradient
 
 __all__ = [
-    "Coverage",
-    "FromMoments",
     "Hyperparameters",
-    "LastUpdate",
     "Predictor",
-    "ZeroGradient",
     "adabelief",
     "adabound",
     "adam",

@@ -6,15 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from xgrad_optax._typing import Params
-from xgrad_optax.control_variates.gradient import (
-    NAMED_IMPORTANCE,
-    Coefficient,
-    Importance,
-    PredictedGradient,
-)
+from xgrad_optax.control_variates._decisions import NAMED_IMPORTANCE, Coefficient, Importance
+from xgrad_optax.control_variates.gradient import PredictedGradient
+from xgrad_optax.control_variates.gradient_predictors import GradientPredictor
 from xgrad_optax.control_variates.losses import ExampleLoss, HeadedLoss, WholeLoss
 from xgrad_optax.control_variates.ntk import HEAD_NEEDED, NeuralTangentKernel
-from xgrad_optax.control_variates.predictors import GradientPredictor
 from xgrad_optax.control_variates.selection import rows_per_control_example
 
 # Control fractions that ``"auto"`` chooses from; each is one compiled branch.

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from xgrad_optax._typing import Params, PyTree, Updates
 from xgrad_optax.control_variates.alignment import Moments
+from xgrad_optax.control_variates.gradient_predictors import GradientPredictor
 from xgrad_optax.control_variates.losses import ExampleLoss, per_example_gradients
-from xgrad_optax.control_variates.predictors import GradientPredictor
 from xgrad_optax.control_variates.selection import batch_size_of, selection_probabilities
 
 # Without scores, gradients are compared as means of up to so many examples.
@@ -148,7 +148,7 @@ def _central(sums: _Sums, count: int) -> Moments:
 
 
 def _sampling_ratio(sums: _Sums, norms: jax.Array, probabilities: jax.Array) -> jax.Array:
-    """η, as :func:`~xgrad_optax.control_variates.theory.sampling_ratio`; 1 if nothing is missed."""
+    """η, as :func:`~xgrad_optax.control_variates.sampling_ratio`; 1 if nothing is missed."""
     count = norms.shape[0]
     mean = jax.tree.map(lambda g, h: (g - h) / count, sums.grads, sums.predictions)
     center = sum(jnp.vdot(m, m) for m in jax.tree.leaves(mean))
