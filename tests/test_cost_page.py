@@ -21,4 +21,4 @@ def test_python_example_runs():
     updates, state = namespace["tx"].update(params, state, params)
     # Adam's first step is -γ, and the closed form predicts another one.
     np.testing.assert_allclose(updates, -2e-3, atol=1e-7)
-    np.testing.assert_allclose(base_params(params, state), 1 - 1e-3, atol=1e-7)
+    np.testing.assert_allclose(base_params(params + updates, state), 1 - 1e-3, atol=1e-7)

@@ -24,7 +24,16 @@ from experiments.bench.config import (
     ScaleConfig,
     with_plain,
 )
-from experiments.bench.variants import OPTIMIZERS, PREDICTED, VARIANTS
+from experiments.bench.optimizers import BENCHED
+from experiments.bench.target_cli import (
+    add_compiled_options,
+    add_target,
+    check_no_compiled_options,
+    compiled_config,
+    devices_of_target,
+)
+from experiments.bench.targets import TARGETS
+from experiments.bench.variants import PREDICTED, VARIANTS
 from experiments.bench.workloads import WORKLOADS
 from experiments.errors import UsageError
 from experiments.folder import new_folder
@@ -53,7 +62,6 @@ def add_bench(commands: "Commands[Parser]") -> None:
     add(
         "--preset",
         type=one_of("preset", PRESETS),
-        default="quick",
         help=f"defaults of what follows; {presets}; default: quick",
     )
     add(
@@ -65,10 +73,10 @@ def add_bench(commands: "Commands[Parser]") -> None:
     )
     add(
         "--optimizers",
-        type=one_of("optimizer", OPTIMIZERS),
+        type=one_of("optimizer", BENCHED),
         nargs="+",
         metavar="NAME",
-        help=f"of {' '.join(OPTIMIZERS)}",
+        help=f"of {' '.join(BENCHED)}",
     )
     _add_variants(parser, VARIANTS, tuple(VARIANTS))
     add(
@@ -82,6 +90,8 @@ def add_bench(commands: "Commands[Parser]") -> None:
     add("--seconds", type=positive, help="how long the steps of each group are timed")
     add("--compilations", type=count, metavar="N", help="how often each step is compiled")
     add("--seed", type=seed, default=0, metavar="N", help="of weights, data and order; default: 0")
+    add_target(parser, "and count; nothing is timed")
+    add_compiled_options(parser, _devices)
     add_output(parser)
 
 
@@ -128,7 +138,7 @@ def add_scale(commands: "Commands[Parser]") -> None:
     )
     add(
         "--optimizer",
-        type=one_of("optimizer", OPTIMIZERS),
+        type=one_of("optimizer", BENCHED),
         default="adamw",
         metavar="NAME",
         help="default: adamw",
@@ -136,6 +146,7 @@ def add_scale(commands: "Commands[Parser]") -> None:
     valid = {name: VARIANTS[name] for name in (*PREDICTED, "nesterov")}
     _add_variants(parser, valid, ("closed-form", "last-update", "zero-gradient", "drop-in"))
     _add_dtype(parser)
+    add_target(parser, "instead of virtual CPU devices")
     add_output(parser)
 
 
@@ -194,7 +205,6 @@ def _add_dtype(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         type=one_of("dtype", dict.fromkeys(DTYPES)),
-        default="float32",
         metavar="NAME",
         help=f"of parameters and activations, {' or '.join(DTYPES)}; default: float32",
     )
@@ -210,14 +220,17 @@ def _devices(text: str) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    preset = PRESETS[arguments.preset]
+    if arguments.target is not None:
+        return _bench_compiled(arguments)
+    check_no_compiled_options(arguments)
+    preset = PRESETS[arguments.preset or "quick"]
     sizes = arguments.batch_sizes
     config = BenchConfig(
         models=_once(arguments.models or preset.models),
         optimizers=_once(arguments.optimizers or preset.optimizers),
         variants=with_plain(*arguments.variants),
         batch_sizes=sizes and _once(sizes),
-        dtype=arguments.dtype,
+        dtype=arguments.dtype or DTYPES[0],
         seconds=arguments.seconds or preset.seconds,
         compilations=arguments.compilations or preset.compilations,
         seed=arguments.seed,
@@ -229,18 +242,34 @@ def _bench(arguments: argparse.Namespace) -> int:
     return 0 if bench(config, folder) else INTERRUPTED
 
 
+def _bench_compiled(arguments: argparse.Namespace) -> int:
+    config = compiled_config(arguments, _once, tuple(VARIANTS))
+    TARGETS[config.target].devices()  # says what is wrong before anything is written
+    folder = new_folder(arguments.output, f"bench-{config.target}")
+
+    from experiments.bench.compiled import bench_compiled
+
+    return 0 if bench_compiled(config, folder) else INTERRUPTED
+
+
 def _scale(arguments: argparse.Namespace) -> int:
-    variants = with_plain(*arguments.variants)
+    variants, dtype = with_plain(*arguments.variants), arguments.dtype or DTYPES[0]
+    target = TARGETS[arguments.target] if arguments.target else None
+    devices = sorted(arguments.devices)
     config = ScaleConfig(
         sizes=_once(arguments.sizes),
         layouts=_once(arguments.layouts),
-        devices=_once(sorted(arguments.devices)),
+        devices=_once(devices_of_target(devices) if target else devices),
         optimizer=arguments.optimizer,
         variants=tuple(
-            name for name in variants if VARIANTS[name].suits(arguments.optimizer, arguments.dtype)
+            name for name in variants if VARIANTS[name].suits(arguments.optimizer, dtype)
         ),
-        dtype=arguments.dtype,
+        dtype=dtype,
+        target=arguments.target,
+        compiler=target and target.compiler,
     )
+    if target:
+        target.devices()  # says what is wrong before anything is written
     folder = new_folder(arguments.output, "scale")
 
     from experiments.bench.scale import scale

@@ -143,7 +143,7 @@ class Placement:
     @property
     def mesh(self) -> str:
         """How reports call the mesh."""
-        return "1 device" if self.devices == 1 else f"{self.layout} x {self.devices}"
+        return mesh_name(self.layout, self.devices)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,6 +157,8 @@ class ScaleConfig:
         optimizer: key into ``OPTIMIZERS``.
         variants: keys into ``VARIANTS``, the plain step first.
         dtype: of parameters and activations.
+        target: key into ``TARGETS``, None for the devices that are there.
+        compiler: name and version of what compiles for the target.
     """
 
     sizes: tuple[str, ...]
@@ -165,6 +167,8 @@ class ScaleConfig:
     optimizer: str
     variants: tuple[str, ...]
     dtype: str
+    target: str | None = None
+    compiler: str | None = None
 
     def placements(self) -> list[Placement]:
         """Returns what is compiled, in order; one device has but one layout."""
@@ -174,6 +178,11 @@ class ScaleConfig:
             for devices in self.devices
             for layout in (self.layouts if devices > 1 else self.layouts[:1])
         ]
+
+
+def mesh_name(layout: str, devices: int) -> str:
+    """Returns how reports call a mesh."""
+    return "1 device" if devices == 1 else f"{layout} x {devices}"
 
 
 def with_plain(*variants: str) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.bench.compiled_config import CompiledConfig
 from experiments.bench.config import BenchConfig, ScaleConfig
-from experiments.bench.records import bench_record, scale_record
+from experiments.bench.records import bench_record, compiled_record, scale_record
 from experiments.errors import UsageError
 from experiments.folder import META_FILE, RUNS_FILE
 
@@ -139,7 +140,7 @@ def write_page(results: Results, page: Path) -> list[Path]:
     data.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     command = _command(results.meta)
     assert command is not None  # read_results has checked
-    chart = command.write(results, page, _files_note(command.name, data.name, page))
+    chart = command.write(results, page, _files_note(_invocation(results.meta), data.name, page))
     return [page, data, *chart]
 
 
@@ -165,6 +166,12 @@ class _Command(NamedTuple):
 
 def _command(meta: dict[str, Any]) -> _Command | None:
     return next((each for each in _COMMANDS if f"{each.noun}_planned" in meta), None)
+
+
+def _invocation(meta: dict[str, Any]) -> str:
+    command, target = _command(meta), meta["configuration"].get("target")
+    assert command is not None  # read_results has checked
+    return f"{command.name} --target {target}" if target else command.name
 
 
 def _files_note(command: str, data: str, page: Path) -> str:
@@ -198,6 +205,15 @@ def _write_scale(results: Results, page: Path, note: str) -> list[Path]:
     return []
 
 
+def _write_compiled(results: Results, page: Path, note: str) -> list[Path]:
+    from experiments.bench.compiled_report import markdown_report
+
+    records = [compiled_record(record) for record in results.records]
+    config = CompiledConfig(**_with_tuples(results.meta["configuration"]))
+    page.write_text(markdown_report(records, config, results.meta, files=note), "utf-8")
+    return []
+
+
 def _by_size_and_devices(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: (record["parameters"], record["devices"]))
 
@@ -225,5 +241,13 @@ _COMMANDS = (
         split=("sizes", "devices"),
         sort=_by_size_and_devices,
         write=_write_scale,
+    ),
+    _Command(
+        "bench",
+        noun="comparisons",
+        item=("model", "optimizer", "compute", "mesh"),
+        split=("models", "optimizers", "computes", "layouts", "devices"),
+        sort=list,
+        write=_write_compiled,
     ),
 )

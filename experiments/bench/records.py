@@ -85,6 +85,39 @@ class ScaleRecord:
     shardings_kept: bool
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompiledRecord:
+    """One variant of one model, compiled for a target; all bytes are those of one device.
+
+    Attributes:
+        model: name of the workload.
+        optimizer: name of the optimizer.
+        compute: dtype of activations.
+        mesh: layout and number of devices.
+        batch_size: examples per step.
+        variant: name of the variant.
+        parameters: number of parameters of the model.
+        params_bytes: their bytes on one device.
+        exact: figures of the compiled step.
+    """
+
+    model: str
+    optimizer: str
+    compute: str
+    mesh: str
+    batch_size: int
+    variant: str
+    parameters: int
+    params_bytes: int
+    exact: Exact
+
+
+def compiled_record(data: dict[str, Any]) -> CompiledRecord:
+    """Returns the record that a line of ``runs.jsonl`` was written from."""
+    figures: dict[str, Any] = {"exact": Exact(**data["exact"])}
+    return CompiledRecord(**data | figures)
+
+
 def bench_record(data: dict[str, Any]) -> BenchRecord:
     """Returns the record that a line of ``runs.jsonl`` was written from."""
     return BenchRecord(**_with_figures(data | {"timed": Timed(**data["timed"])}))

@@ -1,7 +1,7 @@
 """The report of ``scale``: a table on the terminal and ``report.md``."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -9,6 +9,8 @@ from rich.table import Table
 from experiments.bench.config import LAYOUTS, ScaleConfig
 from experiments.bench.records import ScaleRecord
 from experiments.bench.report import format_collectives
+from experiments.bench.scale_summary import Addition, Glance, additions, glance
+from experiments.bench.targets import TARGETS
 from experiments.bench.units import format_bytes, format_count
 from experiments.bench.variants import HORIZON, PLAIN, VARIANTS
 from experiments.bench.workloads import BLOCKS
@@ -16,123 +18,6 @@ from experiments.folder import FILES_NOTE
 from experiments.page import TABLE_STYLE, markdown_table
 from experiments.provenance import cautions, describe_origin
 from experiments.runs import shortfall
-
-
-class Addition(NamedTuple):
-    """What one variant adds to the plain step on the same mesh.
-
-    Attributes:
-        record: the variant.
-        plain: the plain step.
-    """
-
-    record: ScaleRecord
-    plain: ScaleRecord
-
-    @property
-    def traffic(self) -> int:
-        """Extra bytes accessed."""
-        return self.record.exact.bytes_accessed - self.plain.exact.bytes_accessed
-
-    @property
-    def traffic_per_parameter_byte(self) -> float:
-        """Extra bytes accessed per byte of parameters."""
-        return self.traffic / self.plain.params_bytes
-
-    @property
-    def traffic_share(self) -> float:
-        """Extra bytes accessed as a share of all that the plain step accesses."""
-        return self.traffic / self.plain.step_bytes
-
-    @property
-    def temporary_share(self) -> float:
-        """Extra peak temporary bytes as a share of the plain step's."""
-        return self.record.exact.temporary / self.plain.exact.temporary - 1
-
-    @property
-    def same_collectives(self) -> bool:
-        """Whether the collective operations are the plain step's."""
-        return self.record.exact.collectives == self.plain.exact.collectives
-
-
-def additions(records: Sequence[ScaleRecord]) -> list[Addition]:
-    """Returns every variant beside the plain step of its size and mesh."""
-    plain = {(record.size, record.mesh): record for record in records if record.variant == PLAIN}
-    return [
-        Addition(record, plain[record.size, record.mesh])
-        for record in records
-        if record.variant != PLAIN
-    ]
-
-
-class Glance(NamedTuple):
-    """One variant over all sizes and meshes.
-
-    Attributes:
-        variant: its name.
-        floor: least extra bytes accessed per byte of parameters, None where none is stated.
-        least: least extra bytes accessed per byte of parameters found.
-        most: the most of them.
-        share: the largest share of the plain step's bytes.
-        growth: by what factor the share grew most from the first size on the same mesh.
-        spread: by what factor it grew most from the first mesh at the same size.
-        temporary: the largest extra of peak temporary bytes, as a share of the plain step's.
-        same_collectives: on how many meshes the collective operations are the plain step's.
-        shardings_kept: on how many meshes all shardings are kept.
-        programs: number of sizes and meshes.
-    """
-
-    variant: str
-    floor: float | None
-    least: float
-    most: float
-    share: float
-    growth: float
-    spread: float
-    temporary: float
-    same_collectives: int
-    shardings_kept: int
-    programs: int
-
-
-def glance(records: Sequence[ScaleRecord]) -> list[Glance]:
-    """Returns one line for each variant."""
-    by_variant: dict[str, list[Addition]] = {}
-    for addition in additions(records):
-        by_variant.setdefault(addition.record.variant, []).append(addition)
-    return [_glance(variant, group) for variant, group in by_variant.items()]
-
-
-def _glance(variant: str, group: Sequence[Addition]) -> Glance:
-    densities = [addition.traffic_per_parameter_byte for addition in group]
-    floor, params_bytes = group[0].record.floor, group[0].record.params_bytes
-    return Glance(
-        variant,
-        floor=floor and floor.traffic / params_bytes,
-        least=min(densities),
-        most=max(densities),
-        share=max(addition.traffic_share for addition in group),
-        growth=_growth(group, lambda addition: addition.record.mesh),
-        spread=_growth(group, lambda addition: addition.record.size),
-        temporary=max(addition.temporary_share for addition in group),
-        same_collectives=sum(addition.same_collectives for addition in group),
-        shardings_kept=sum(addition.record.shardings_kept for addition in group),
-        programs=len(group),
-    )
-
-
-def _growth(group: Sequence[Addition], place: Callable[[Addition], str]) -> float:
-    """Returns by what factor the share grew most from the first addition at the same place."""
-    first: dict[str, float] = {}
-    for addition in group:
-        first.setdefault(place(addition), addition.traffic_share)
-    ratios = (
-        addition.traffic_share / first[place(addition)]
-        for addition in group
-        if first[place(addition)]
-    )
-    return max(ratios, default=1.0)
-
 
 _GLANCE_HEADER = (
     "variant",
@@ -241,8 +126,8 @@ def markdown_report(
 def _markdown_lines(
     records: Sequence[ScaleRecord], config: ScaleConfig, meta: dict[str, Any], files: str
 ) -> Iterator[str]:
-    yield "# What weight prediction adds at scale"
-    yield f"\n{describe_origin(meta)}"
+    yield f"# What weight prediction adds at scale{_where(config)}"
+    yield f"\n{describe_origin(meta)}{_by_what(config)}"
     yield from (f"\n**Note:** {text}" for text in caveats(records, meta))
     yield (
         "\nCounted, not timed: train steps of a decoder transformer, compiled for shapes alone. "
@@ -262,7 +147,17 @@ def _markdown_lines(
         yield from _markdown_by_mesh(records, lambda addition: _percent(addition.temporary_share))
         yield "\n## The plain step\n"
         yield from _plain_table(records)
-    yield from _notes(files)
+    yield from _notes(config, files)
+
+
+def _where(config: ScaleConfig) -> str:
+    return f" on {TARGETS[config.target].summary}" if config.target else ""
+
+
+def _by_what(config: ScaleConfig) -> str:
+    if config.target is None:
+        return ""
+    return f" Compiled for {TARGETS[config.target].summary} by {config.compiler}, not there."
 
 
 def _markdown_by_mesh(
@@ -292,7 +187,22 @@ def _plain_table(records: Sequence[ScaleRecord]) -> Iterator[str]:
     )
 
 
-def _notes(files: str) -> Iterator[str]:
+def _counting(config: ScaleConfig) -> str:
+    if config.target is not None:
+        return (
+            "- Bytes accessed are those that go through the device's main memory, added up over "
+            "the scheduled program; the body of a loop counts as often as it runs. Collectives "
+            "are those in the program's text: one inside the loop counts once."
+        )
+    return (
+        "- Bytes accessed come from XLA's cost model. It counts the body of a loop once; the plain "
+        "step's bytes are corrected by compiling it with two blocks in the body. Prediction is "
+        "outside of the loop, so its own bytes need no correction. Collectives are those in the "
+        "program's text: one inside the loop counts once."
+    )
+
+
+def _notes(config: ScaleConfig, files: str) -> Iterator[str]:
     yield "\n## How to read this\n"
     yield (
         f"- The transformer has {BLOCKS} blocks at every size. Only its width grows, and with it "
@@ -303,17 +213,12 @@ def _notes(files: str) -> Iterator[str]:
         "- Each device gets the same number of examples on every mesh. "
         + " ".join(f"`{name}` is {summary}." for name, summary in LAYOUTS.items())
     )
-    yield (
-        "- Bytes accessed come from XLA's cost model. It counts the body of a loop once; the plain "
-        "step's bytes are corrected by compiling it with two blocks in the body. Prediction is "
-        "outside of the loop, so its own bytes need no correction. Collectives are those in the "
-        "program's text: one inside the loop counts once."
-    )
+    yield _counting(config)
     yield (
         "- Shardings are kept if parameters, optimizer state and the predicted parameters leave "
         "the program sharded as they came, without being told to."
     )
     yield "- Floors: " + "; ".join(
-        f"`{name}`: {variant.floor.formula}" for name, variant in VARIANTS.items() if variant.floor
+        f"`{name}`: {floor.formula}" for name in config.variants if (floor := VARIANTS[name].floor)
     )
     yield f"\n{files}"

@@ -41,20 +41,39 @@ class Problem(NamedTuple):
     classes: int
 
 
-def make_problem(workload: Workload, batch_size: int, dtype: str, **model_settings: Any) -> Problem:
-    """Builds the model of a workload, with parameters and activations in ``dtype``."""
+def make_problem(
+    workload: Workload,
+    batch_size: int,
+    dtype: str,
+    *,
+    compute: str | None = None,
+    **model_settings: Any,
+) -> Problem:
+    """Builds the model of a workload.
+
+    Args:
+        workload: what to train.
+        batch_size: examples per step.
+        dtype: of the parameters.
+        compute: dtype of the activations, to which a step casts the parameters; None for ``dtype``.
+        model_settings: further arguments of the model.
+
+    Returns:
+        The problem.
+    """
+    compute = compute or dtype
     model = workload.model.build(**model_settings)
     inputs = jax.ShapeDtypeStruct(
-        (batch_size, *workload.example), jnp.int32 if workload.reads_tokens else dtype
+        (batch_size, *workload.example), jnp.int32 if workload.reads_tokens else compute
     )
     labels = jax.ShapeDtypeStruct((batch_size, *workload.labels), jnp.int32)
 
     def init(key: jax.Array) -> Any:
         params = model.init(key, jnp.zeros((1, *inputs.shape[1:]), inputs.dtype))
-        return jax.tree.map(lambda param: param.astype(dtype), params)
+        return optax.tree.cast(params, dtype)
 
     def loss(params: Any, batch: Batch) -> jax.Array:
-        logits: Any = model.apply(params, batch.inputs)
+        logits: Any = model.apply(optax.tree.cast(params, compute), batch.inputs)
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
 
     return Problem(init, loss, Batch(inputs, labels), workload.classes)

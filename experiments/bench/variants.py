@@ -16,6 +16,7 @@ from experiments.bench.floors import (
     Floor,
     remembered_update,
 )
+from experiments.bench.optimizers import BENCHED, predictor_of
 from experiments.recipe import Recipe
 
 # One for all: it changes no cost, and a small one keeps random data from driving anything to
@@ -27,17 +28,6 @@ HORIZON = 1
 PLAIN = "plain"
 CONTROL = "control"
 
-_WITHOUT_MOMENTUM = ("rmsprop",)
-
-# What ``xgrad`` is given to predict from the moments of each optimizer.
-_PREDICTORS = {
-    "sgdm": Recipe("xgrad_optax.predictors:sgdm"),
-    "adam": Recipe("xgrad_optax.predictors:adam"),
-    "adamw": Recipe("xgrad_optax.predictors:adam"),
-    "adabelief": Recipe("xgrad_optax.predictors:adabelief"),
-    "adam3": Recipe("xgrad_optax.predictors:adam3"),
-}
-
 # The forms of optax.contrib.schedule_free that Optax itself recommends for each optimizer: its
 # averaging takes the place of momentum.
 _SCHEDULE_FREE = {
@@ -45,9 +35,6 @@ _SCHEDULE_FREE = {
     "adam": Recipe("optax.contrib:schedule_free_adamw"),
     "adamw": Recipe("optax.contrib:schedule_free_adamw", {"weight_decay": 1e-4}),
 }
-
-
-OPTIMIZERS = {name: arms.OPTIMIZERS[name] for name in arms.OF_PAPERS}
 
 
 class GradientRule(NamedTuple):
@@ -102,7 +89,7 @@ class Variant:
 
 
 def _plain_transform(optimizer: str) -> Any:
-    return OPTIMIZERS[optimizer].plain.build(LEARNING_RATE)
+    return BENCHED[optimizer].plain.build(LEARNING_RATE)
 
 
 def _plain(optimizer: str) -> Method:
@@ -110,7 +97,7 @@ def _plain(optimizer: str) -> Method:
 
 
 def _closed_form(optimizer: str) -> Method:
-    predicted: Any = OPTIMIZERS[optimizer].predicted
+    predicted: Any = BENCHED[optimizer].predicted
     return Method(GradientRule(*predicted.build(LEARNING_RATE, s=HORIZON)))
 
 
@@ -148,12 +135,21 @@ def _drop_in(optimizer: str) -> Method:
 def _drop_in_closed_form(optimizer: str) -> Method:
     from xgrad_optax import xgrad
 
-    predictor = _PREDICTORS[optimizer].build(LEARNING_RATE)
+    recipe = predictor_of(optimizer)
+    assert recipe is not None  # the variant does not suit the others
+    predictor = recipe.build(LEARNING_RATE)
     return Method(at_params(xgrad(_plain_transform(optimizer), HORIZON, predictor=predictor)))
 
 
+def _in_place(optimizer: str) -> Method:
+    from xgrad_optax import in_place
+
+    predicted: Any = BENCHED[optimizer].predicted
+    return Method(at_params(in_place(predicted.build(LEARNING_RATE, s=HORIZON))))
+
+
 def _nesterov(optimizer: str) -> Method:
-    nesterov: Any = OPTIMIZERS[optimizer].nesterov
+    nesterov: Any = BENCHED[optimizer].nesterov
     return Method(at_params(nesterov.build(LEARNING_RATE)))
 
 
@@ -186,7 +182,7 @@ def _lookahead(optimizer: str) -> Method:
 
 def has_momentum(optimizer: str) -> bool:
     """Whether the optimizer's moments tell a direction, from which the next update can be read."""
-    return optimizer not in _WITHOUT_MOMENTUM
+    return predictor_of(optimizer) is not None
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -196,6 +192,12 @@ VARIANTS: Mapping[str, Variant] = {
         "explicit form, prediction read off the moments",
         _closed_form,
         READ_MOMENTS,
+        lambda optimizer, dtype: has_momentum(optimizer),
+    ),
+    "in-place": Variant(
+        "in-place form: in_place(prediction), nothing kept beside the plain optimizer's state",
+        _in_place,
+        NOTHING,
         lambda optimizer, dtype: has_momentum(optimizer),
     ),
     "last-update": Variant(
@@ -217,13 +219,13 @@ VARIANTS: Mapping[str, Variant] = {
         "the same, prediction read off the moments: xgrad(optimizer, predictor=...)",
         _drop_in_closed_form,
         BASE_COPY,
-        lambda optimizer, dtype: optimizer in _PREDICTORS,
+        lambda optimizer, dtype: has_momentum(optimizer),
     ),
     "nesterov": Variant(
         "Nesterov's momentum: optax.sgd(nesterov=True), optax.nadam, optax.nadamw",
         _nesterov,
         NOTHING,
-        lambda optimizer, dtype: bool(OPTIMIZERS[optimizer].baseline),
+        lambda optimizer, dtype: bool(BENCHED[optimizer].baseline),
     ),
     "sam": Variant("optax.contrib.sam, two gradients per update", _sam, None),
     "schedule-free": Variant(
@@ -238,6 +240,7 @@ VARIANTS: Mapping[str, Variant] = {
 # This library's own, as opposed to the plain step and the alternatives.
 PREDICTED = (
     "closed-form",
+    "in-place",
     "last-update",
     "last-update-bf16",
     "zero-gradient",

@@ -91,6 +91,17 @@ WORKLOADS: Mapping[str, Workload] = {
         classes=1000,
         batch_size=128,
     ),
+    "vit-s16": Workload(
+        summary="a vision transformer of the size S/16 (22 M) on the shapes of ImageNet; for a GPU",
+        model=Recipe(
+            "experiments.models:VisionTransformer",
+            {"outputs": 1000, "patch": 16, "width": 384, "layers": 12, "heads": 6},
+        ),
+        example=(224, 224, 3),
+        labels=(),
+        classes=1000,
+        batch_size=128,
+    ),
     "decoder-125m": Workload(
         summary="a decoder-only transformer of GPT-2's smallest size (124 M); for a GPU",
         model=Recipe(

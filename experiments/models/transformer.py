@@ -152,12 +152,14 @@ class VisionTrunk(nn.Module):
         width: size of a patch's embedding, and of the features.
         layers: number of blocks.
         heads: number of attention heads.
+        unroll: as for :class:`TransformerStack`.
     """
 
     patch: int
     width: int
     layers: int
     heads: int
+    unroll: int | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -165,7 +167,7 @@ class VisionTrunk(nn.Module):
         # A matrix product instead of a strided convolution, which in a loop is slow on a CPU.
         activations = nn.Dense(self.width)(_patches(images, self.patch))
         positions = _positions(self, activations)
-        stack = TransformerStack(self.layers, self.heads, causal=False)
+        stack = TransformerStack(self.layers, self.heads, causal=False, unroll=self.unroll)
         return stack(activations + positions).mean(axis=1)
 
 
@@ -178,6 +180,7 @@ class VisionTransformer(nn.Module):
         width: size of a patch's embedding.
         layers: number of blocks.
         heads: number of attention heads.
+        unroll: as for :class:`TransformerStack`.
     """
 
     outputs: int
@@ -185,11 +188,12 @@ class VisionTransformer(nn.Module):
     width: int
     layers: int
     heads: int
+    unroll: int | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """Maps images, ``[batch, height, width, channels]``, to logits, ``[batch, outputs]``."""
-        trunk = VisionTrunk(self.patch, self.width, self.layers, self.heads)
+        trunk = VisionTrunk(self.patch, self.width, self.layers, self.heads, self.unroll)
         return nn.Dense(self.outputs)(trunk(images))
 
 

@@ -15,10 +15,11 @@ from run_files import read_meta, read_records
 from scipy import stats
 
 import experiments.bench.run
-from experiments.arms import OPTIMIZERS
+from experiments.arms import OF_PAPERS
 from experiments.bench.config import BenchConfig, Group, with_plain
-from experiments.bench.exact import collectives, count_instructions, exact_figures
+from experiments.bench.exact import exact_figures
 from experiments.bench.floors import Sizes
+from experiments.bench.hlo import collectives, count_instructions
 from experiments.bench.measure import measure
 from experiments.bench.records import Timed
 from experiments.bench.report import caveats
@@ -222,10 +223,11 @@ def test_ctrl_c_before_the_first_group_is_through(monkeypatch, tmp_path):
     ("variant", "state"),
     [
         ("closed-form", 0),
-        ("last-update", PARAMS_BYTES),
-        ("last-update-bf16", PARAMS_BYTES // 2),
+        ("in-place", 0),
+        ("last-update", PARAMS_BYTES + 8),  # s and the count of updates
+        ("last-update-bf16", PARAMS_BYTES // 2 + 8),
         ("zero-gradient", 1),  # one boolean: whether there was an update
-        ("drop-in", PARAMS_BYTES),
+        ("drop-in", PARAMS_BYTES + 4),  # the count
         ("drop-in-closed-form", PARAMS_BYTES),
         ("nesterov", 0),
         ("lookahead", PARAMS_BYTES + 4),
@@ -327,6 +329,7 @@ SIZES = {
         ("zero-gradient", "rmsprop", 0, 0),  # without a gradient nothing moves
         ("drop-in", "adam", 40 + 40, 40),  # read and write θ
         ("drop-in-closed-form", "adam", 40 + 40, 40),
+        ("in-place", "adam", 0, 0),
         ("nesterov", "sgdm", 0, 0),
         (CONTROL, "adam", 0, 0),
     ],
@@ -435,7 +438,7 @@ def test_dtype_reaches_parameters_data_and_state():
     assert loss.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
+@pytest.mark.parametrize("name", OF_PAPERS)
 def test_variants_that_do_not_exist_for_an_optimizer_are_left_out(name):
     variants = config(*VARIANTS).variants_for(name)
     assert ("closed-form" in variants) == (name != "rmsprop")
@@ -457,6 +460,7 @@ def test_variants_that_do_not_exist_for_an_optimizer_are_left_out(name):
         ("vit", 112_650),
         ("decoder", 116_032),
         ("resnet50", 25_557_032),  # torchvision's
+        ("vit-s16", 21_998_824),  # 12 blocks of 12·384² and two norms, and what is before and after
         ("decoder-125m", 124_373_760),  # GPT-2's, with a vocabulary rounded up and fewer biases
     ],
 )

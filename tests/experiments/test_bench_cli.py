@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from experiments.bench.config import LAYOUTS, PRESETS, SIZES, Group, Placement
-from experiments.bench.variants import OPTIMIZERS, PLAIN, PREDICTED, VARIANTS
+from experiments.bench.optimizers import BENCHED
+from experiments.bench.variants import PLAIN, PREDICTED, VARIANTS
 from experiments.bench.workloads import WORKLOADS
 from experiments.cli import main
 
@@ -32,9 +33,10 @@ def runs(monkeypatch, tmp_path):
     [
         (
             "bench",
-            "preset models optimizers variants batch-sizes dtype seconds compilations seed output",
+            "preset models optimizers variants batch-sizes dtype seconds compilations seed target "
+            "computes layouts devices output",
         ),
-        ("scale", "sizes layouts devices optimizer variants dtype output"),
+        ("scale", "sizes layouts devices optimizer variants dtype target output"),
         ("page", "output"),
     ],
 )
@@ -60,7 +62,7 @@ def test_list_names_models_and_variants(capsys):
         ("bench --preset slow", f"unknown preset 'slow'; valid: {', '.join(PRESETS)}"),
         ("bench --models mlp vgg", f"unknown model 'vgg'; valid: {', '.join(WORKLOADS)}"),
         ("bench --models", "--models: expected at least one argument"),
-        ("bench --optimizers sgd", f"unknown optimizer 'sgd'; valid: {', '.join(OPTIMIZERS)}"),
+        ("bench --optimizers sgd", f"unknown optimizer 'sgd'; valid: {', '.join(BENCHED)}"),
         ("bench --variants best", f"unknown variant 'best'; valid: {', '.join(VARIANTS)}"),
         ("bench --batch-sizes 0", "--batch-sizes: '0' is not a whole number from 1"),
         ("bench --batch-sizes 16 many", "--batch-sizes: 'many' is not a whole number from 1"),
@@ -122,7 +124,7 @@ def test_presets_are_valid_and_measure_every_variant(name, runs):
     assert config.models == preset.models
     assert set(config.models) <= set(WORKLOADS)
     assert config.optimizers == preset.optimizers
-    assert set(config.optimizers) <= set(OPTIMIZERS)
+    assert set(config.optimizers) <= set(BENCHED)
     assert config.variants == tuple(VARIANTS)
     assert (config.seconds, config.compilations) == (preset.seconds, preset.compilations)
     assert config.dtype == "float32"

@@ -10,7 +10,8 @@ from run_files import read_meta, read_records, read_table
 from experiments.bench.config import LAYOUTS, ScaleConfig
 from experiments.bench.exact import Exact
 from experiments.bench.records import ScaleRecord
-from experiments.bench.scale_report import additions, caveats, glance, markdown_report
+from experiments.bench.scale_report import caveats, markdown_report
+from experiments.bench.scale_summary import additions, glance
 from experiments.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
@@ -95,8 +96,8 @@ def check_added_bytes(variants):
     arguments = {name: record["exact"]["arguments"] for name, record in variants.items()}
     size = variants["plain"]["params_bytes"]
     assert arguments["closed-form"] == arguments["plain"]
-    assert arguments["last-update"] == arguments["plain"] + size
-    assert arguments["drop-in"] == arguments["plain"] + size
+    assert arguments["last-update"] == arguments["plain"] + size + 8  # s and the count of updates
+    assert arguments["drop-in"] == arguments["plain"] + size + 4  # the count
     assert variants["closed-form"]["floor"] == {"traffic": 3 * size, "state": 0}
     assert variants["last-update"]["floor"] == {"traffic": 4 * size, "state": size}
     plain = variants["plain"]
