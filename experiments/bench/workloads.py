@@ -94,7 +94,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "vit-s16": Workload(
         summary="a vision transformer of the size S/16 (22 M) on the shapes of ImageNet; for a GPU",
         model=Recipe(
-            "experiments.models:VisionTransformer",
+            "experiments.models.transformer:VisionTransformer",
             {"outputs": 1000, "patch": 16, "width": 384, "layers": 12, "heads": 6},
         ),
         example=(224, 224, 3),

@@ -35,7 +35,7 @@ from experiments.statistics import Bounds, median_interval
 
 TINY = Workload(
     summary="a network that compiles in no time",
-    model=Recipe("experiments.models:MLP", {"hidden": (8,), "outputs": 3}),
+    model=Recipe("experiments.models.mlp:MLP", {"hidden": (8,), "outputs": 3}),
     example=(4,),
     labels=(),
     classes=3,
@@ -252,7 +252,7 @@ def test_two_compilations_have_the_same_exact_figures(variant):
 @pytest.mark.parametrize("optimizer", ["sgdm", "adam"])
 def test_share_of_added_bytes_does_not_grow_with_the_model(optimizer):
     def bytes_accessed(variant, width):
-        model = Recipe("experiments.models:MLP", {"hidden": (width, width), "outputs": width})
+        model = Recipe("experiments.models.mlp:MLP", {"hidden": (width, width), "outputs": width})
         problem = make_problem(
             dataclasses.replace(TINY, model=model, example=(width,), classes=width),
             batch_size=width // 4,  # the same work for each parameter

@@ -37,7 +37,7 @@ from experiments.recipe import Recipe
 
 TINY = Workload(
     summary="a network that compiles in no time",
-    model=Recipe("experiments.models:MLP", {"hidden": (64,), "outputs": 64}),
+    model=Recipe("experiments.models.mlp:MLP", {"hidden": (64,), "outputs": 64}),
     example=(64,),
     labels=(),
     classes=64,

@@ -12,7 +12,7 @@ from experiments.recipe import Recipe
 
 TINY = Workload(
     summary="a network that compiles in no time",
-    model=Recipe("experiments.models:MLP", {"hidden": (8,), "outputs": 3}),
+    model=Recipe("experiments.models.mlp:MLP", {"hidden": (8,), "outputs": 3}),
     example=(4,),
     labels=(),
     classes=3,

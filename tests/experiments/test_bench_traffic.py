@@ -10,7 +10,7 @@ from experiments.bench.steps import make_problem, make_step, start_shapes
 from experiments.bench.traffic import bytes_moved
 from experiments.bench.variants import VARIANTS
 from experiments.bench.workloads import Workload
-from experiments.optimizers import Recipe
+from experiments.recipe import Recipe
 
 # An f32[8] is 32 bytes and an f32[4,8] is 128.
 
@@ -271,7 +271,7 @@ def test_what_is_no_program_is_refused():
 
 WIDE = Workload(
     summary="a network whose weights are most of what moves",
-    model=Recipe("experiments.models:MLP", {"hidden": (256, 256), "outputs": 256}),
+    model=Recipe("experiments.models.mlp:MLP", {"hidden": (256, 256), "outputs": 256}),
     example=(256,),
     labels=(),
     classes=256,

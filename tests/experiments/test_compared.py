@@ -1,9 +1,9 @@
 import dataclasses
 
 from experiments.compared import Cell, Measure, Verdicts, summarize, tally
-from experiments.report import format_value
-from experiments.results import RunRecord
 from experiments.statistics import Interval
+from experiments.studies.compare.ask import Record
+from experiments.studies.compare.page import format_value
 
 
 def reached(present, seeds):
@@ -16,7 +16,7 @@ ACCURACY = Measure("accuracy", lambda run: run.final_test_metric, reached, highe
 
 def runs(optimizer, arm, losses, accuracies=(50.0, 60.0, 71.0)):
     return [
-        RunRecord(
+        Record(
             task="made up",
             optimizer=optimizer,
             arm=arm,
