@@ -6,7 +6,8 @@ import optax
 import pytest
 from flax import nnx
 
-from xgrad_optax import with_weight_prediction, xgrad
+import xgrad_optax
+from xgrad_optax import in_place, with_weight_prediction, xgrad
 from xgrad_optax.nnx import base_weights, predicted_weights
 
 S, RATE = 2, 0.1
@@ -17,13 +18,18 @@ PREDICTED = BASE - S * RATE * GRADIENT
 FORMS = {
     "explicit": lambda s=S: with_weight_prediction(optax.sgd(RATE), s).tx,
     "drop-in": lambda s=S: xgrad(optax.sgd(RATE), s),
+    "in-place": lambda s=S: in_place(xgrad_optax.sgdm(RATE, s=s, momentum=0.0)),
 }
-HELD = {"explicit": BASE, "drop-in": PREDICTED}
+HELD = {"explicit": BASE, "drop-in": PREDICTED, "in-place": PREDICTED}
 POINTS = {predicted_weights: PREDICTED, base_weights: BASE}
 EACH_FORM = pytest.mark.parametrize("form", FORMS)
 EACH_CONTEXT = pytest.mark.parametrize("context", POINTS)
 # The contexts that have something to exchange.
-EXCHANGES = [("explicit", predicted_weights), ("drop-in", base_weights)]
+EXCHANGES = [
+    ("explicit", predicted_weights),
+    ("drop-in", base_weights),
+    ("in-place", base_weights),
+]
 EACH_EXCHANGE = pytest.mark.parametrize(("form", "context"), EXCHANGES)
 
 

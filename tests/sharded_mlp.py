@@ -147,6 +147,11 @@ def drop_in(inner, predictor, base_dtype=None):
     return Form(tx, point=_as_held, base=xgrad_optax.base_params)
 
 
+def in_place(inner, predictor):
+    prediction = xgrad_optax.with_weight_prediction(inner, S, predictor=predictor)
+    return Form(xgrad_optax.in_place(prediction), point=_as_held, base=xgrad_optax.base_params)
+
+
 FORMS = {"explicit": explicit, "drop_in": drop_in}
 
 
@@ -165,12 +170,15 @@ class Optimizer(NamedTuple):
         return kinds | ({"closed_form": self.closed_form()} if self.closed_form else {})
 
     def forms(self):
-        """Each form with each kind of predictor, by name."""
-        return {
+        """Each form with each kind of predictor that it takes, by name."""
+        forms = {
             f"{form}-{kind}": make_form(self.make(), predictor)
             for form, make_form in FORMS.items()
             for kind, predictor in self.predictors().items()
         }
+        if self.closed_form is not None:
+            forms["in_place-closed_form"] = in_place(self.make(), self.closed_form())
+        return forms
 
 
 OPTIMIZERS = {
@@ -186,4 +194,5 @@ TYPICAL = (
     ("adamw", "explicit-last_update"),
     ("adamw", "explicit-closed_form"),
     ("adamw", "drop_in-last_update"),
+    ("adamw", "in_place-closed_form"),
 )

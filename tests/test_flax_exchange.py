@@ -40,7 +40,9 @@ def strict_numerics():
     [
         ("drop-in", S, predicted_weights),
         ("explicit", S, base_weights),
-        ("explicit", 0, predicted_weights),
+        ("in-place", S, predicted_weights),
+        ("drop-in", 0, base_weights),
+        ("in-place", 0, base_weights),
     ],
 )
 def test_nothing_is_touched_where_nothing_has_to_be_exchanged(form, s, context):

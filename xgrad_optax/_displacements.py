@@ -86,18 +86,12 @@ def _move_ahead(step: Any, old: Any, param: Any, next_base: Any, ahead: Any) -> 
     """One leaf: the move, and the next displacement."""
     if step is None:
         return None, old
-    step, param, dtype = jnp.asarray(step), jnp.asarray(param), next_base.dtype
+    param = jnp.asarray(param)
     predicted = next_base if ahead is None else moved(next_base, ahead)
     # Subtract, then round: so θ̂ is missed by one unit in the last place at most.
     move = moved_back(predicted, param, param.dtype)
-    held = moved(param, move)
-    displaced = moved_back(held, next_base, dtype)
-    if dtype != param.dtype or ahead is None:
-        return move, displaced
-    # Where nothing is displaced, before and after: the inner update itself, to the last digit.
-    still = (old == 0) & (ahead == 0)
-    move = jnp.where(still, step, move.astype(jnp.promote_types(step.dtype, move.dtype)))
-    return move, jnp.where(still, jnp.zeros_like(displaced), displaced)
+    held = moved(param, move)  # what the train step will hold, to the last digit
+    return move, moved_back(held, next_base, next_base.dtype)
 
 
 def moves_in_place(steps: Updates, before: Updates, after: Updates) -> Updates:

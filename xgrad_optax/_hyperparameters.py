@@ -7,7 +7,8 @@ compared, averaged, pickled and exported, and a rebuilt transform counts from it
 """
 
 import enum
-from collections.abc import Callable, Iterable, Iterator
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import jax
@@ -55,7 +56,6 @@ class Hyperparameters:
         return f"Hyperparameters({', '.join(f'{k}={v!r}' for k, v in self._values.items())})"
 
 
-@jax.tree_util.register_pytree_with_keys_class
 class Rule:
     """A predictor and a horizon, as a state keeps them; only arrays are leaves.
 
@@ -96,24 +96,6 @@ class Rule:
         for name, value in self._static[1]:
             yield name, next(arrays) if value is self.ARRAY else value
 
-    def tree_flatten_with_keys(self) -> tuple[Any, Any]:
-        """Arrays are children; the rest is structure."""
-        names = (name for name, value in self._static[1] if value is self.ARRAY)
-        keys = map(jax.tree_util.DictKey, names)
-        return tuple(zip(keys, self._arrays, strict=True)), self._static
-
-    def tree_flatten(self) -> tuple[Any, Any]:
-        """As :meth:`tree_flatten_with_keys`, for speed."""
-        return self._arrays, self._static
-
-    @classmethod
-    def tree_unflatten(cls, static: Any, arrays: Iterable[Any]) -> "Rule":
-        """The inverse of :meth:`tree_flatten`; runs at each call of a jitted step."""
-        rule = object.__new__(cls)
-        rule._static = static
-        rule._arrays = tuple(arrays)
-        return rule
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Rule):
             return NotImplemented
@@ -126,6 +108,26 @@ class Rule:
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self._values())
         return f"Rule({self._static[0].__name__}, {values})"
+
+
+def _keyed(rule: Rule) -> tuple[Any, Any]:
+    """The arrays by name, and the rest, which is structure."""
+    names = (name for name, value in rule._static[1] if value is Rule.ARRAY)
+    keys = map(jax.tree_util.DictKey, names)
+    return tuple(zip(keys, rule._arrays, strict=True)), rule._static
+
+
+def _restored(static: Any, arrays: Any) -> Rule:
+    rule = object.__new__(Rule)
+    rule._static = static
+    rule._arrays = arrays
+    return rule
+
+
+# These two run at each call of a jitted step, on the way in and on the way out.
+jax.tree_util.register_pytree_with_keys(
+    Rule, _keyed, _restored, flatten_func=operator.attrgetter("_arrays", "_static")
+)
 
 
 def is_array(x: Any) -> bool:

@@ -40,8 +40,8 @@ def predicted_weights(model: ModelT, optimizer: nnx.Optimizer) -> Iterator[Model
     Afterwards the model has its own weights again, and ``optimizer.update(model, grads)`` goes on
     from them. Only what the optimizer trains (``optimizer.wrt``) is exchanged: BatchNorm
     statistics, random streams and caches keep what the forward pass did to them. Where the model
-    holds θ̂ already, nothing is touched: in the drop-in form (:func:`xgrad_optax.xgrad`), and with
-    s = 0.
+    holds θ̂ already, nothing is touched: in the drop-in form (:func:`xgrad_optax.xgrad`), in the
+    in-place form, and where a named optimizer predicts for s = 0.
 
     The block may be inside or outside of ``nnx.jit``, ``nnx.grad``, ``nnx.vmap``, ``nnx.scan``,
     ``nnx.remat`` and so on; the gradient is that at θ̂ in either place. Blocks may be nested: the
