@@ -15,7 +15,7 @@ def test_python_examples_train(capsys):
     for block in code_blocks(README, "python"):
         exec(compile(block, "README.md", "exec"), namespace)
     losses = [float(line) for line in capsys.readouterr().out.split()]
-    assert len(losses) == 2
+    assert len(losses) == 3
     assert all(np.isfinite(loss) and loss < 0.05 for loss in losses), losses
 
 

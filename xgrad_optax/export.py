@@ -9,7 +9,8 @@ three forms, what they consist of, and Optax's own states, of which Optax (0.2.8
     exported = jax.export.export(jax.jit(train_step))(params, opt_state, batch)
     blob = exported.serialize()
 
-The program that reads it imports the module, too. A state that holds
+The program that reads it imports the module, too. (JAX writes with the package ``flatbuffers``,
+which the extra ``export`` brings.) A state that holds
 :func:`~xgrad_optax.zero_gradient` in the explicit form cannot be written, because it holds the
 inner transform itself; the drop-in form's state can.
 """
