@@ -244,7 +244,7 @@ class Record:
         learning_rate: Adam's.
         seed: the seed.
         cost_ratio_flops: c by floating-point operations, fits included; None for plain arms.
-        cost_ratio_seconds: c by the clock, likewise.
+        cost_ratio_seconds: c by the clock, of whole steps: batch and optimizer included.
         test_accuracy: after the last step, in per cent.
         rejected: steps and fits whose prediction was not finite.
         seconds: of the arm's own clock.
