@@ -376,6 +376,9 @@ def test_prediction_around_split_complex_numbers():
     assert_close(split_lookahead_params(params, state), jax.lax.complex(real, imaginary))
 
 
+OTHER_SHAPES = "not the parameters .* (which has an array of shape|has shape .* in the state)"
+
+
 @FORM
 @pytest.mark.parametrize("shape", [(4, 3), (3, 1)])
 @pytest.mark.parametrize("tree", ["two_leaves", "one_leaf"])
@@ -385,7 +388,10 @@ def test_flatten_around_prediction_is_refused(form, shape, tree):
     params = {"a": matrix, "b": jnp.ones(3)} if tree == "two_leaves" else matrix
     loop = FORMS[form](ROWS["adam"]).around(optax.flatten)
     _, state = loop.tx.update(params, loop.tx.init(params), params)
-    with pytest.raises(ValueError, match=r"an array of shape .* in place of"):
+    with pytest.raises(
+        ValueError,
+        match=OTHER_SHAPES,
+    ):
         loop.locate(params, state)
 
 
@@ -393,7 +399,7 @@ def test_flatten_around_prediction_is_refused(form, shape, tree):
 def test_split_complex_numbers_around_prediction_are_refused(form):
     params = {"w": jnp.ones(2, jnp.complex64)}
     loop = FORMS[form](ROWS["adam"]).around(contrib.split_real_and_imaginary)
-    with pytest.raises(ValueError, match="do not have the tree structure that the state at"):
+    with pytest.raises(ValueError, match="not the parameters that the state at"):
         loop.locate(params, loop.tx.init(params))
 
 
@@ -401,7 +407,10 @@ def test_closed_form_around_flatten_is_refused():
     """The moments are flat; what can be predicted is shown by test_prediction_around_flatten."""
     pair = with_weight_prediction(optax.flatten(optax.adam(0.1)), predictor=predictors.adam(0.1))
     params = small_params()
-    with pytest.raises(ValueError, match=r"an array of shape .* in place of"):
+    with pytest.raises(
+        ValueError,
+        match=OTHER_SHAPES,
+    ):
         pair.lookahead_params(params, pair.tx.init(params))
 
 

@@ -25,7 +25,6 @@ NEED_WHOLE_ARRAYS = {
     "momo_adam",
     "muon",
     "prodigy",
-    "sgd_backtracking",
 }
 
 
@@ -49,7 +48,7 @@ def test_collectives_are_those_of_the_plain_step(layout, axis_types, optimizer):
         sharding_worker.compare_with_plain_step, layout, axis_types, optimizer, devices=DEVICES
     )
     assert expected
-    assert len(found) == 6, "two forms, three predictors"
+    assert len(found) == 7, "two forms with three predictors each, and the in-place form"
     for form, (collectives, moved) in found.items():
         assert collectives == expected, form
         assert moved == [], form

@@ -113,7 +113,7 @@ def with_weight_prediction(
             updates, state.inner_state, params, extra_args
         )
         memory = prediction.predictor.observe(state.memory, updates)
-        count = prediction.next_count(state.count)
+        count = prediction.next_count(state.steps)
         return updates, WeightPredictionState(
             inner_state, memory, prediction.rule(inner_state, count), count
         )
@@ -215,7 +215,7 @@ def xgrad(
         grads = as_base(updates, base_dtype)
         steps, inner_state = prediction.update_inner(grads, state.inner_state, base, extra_args)
         next_base = advanced(base, steps)
-        count = prediction.next_count(state.count)
+        count = prediction.next_count(state.steps)
         seen = predictor.init(base) if predictor.transient else state.memory
         memory = predictor.observe(seen, steps)
         predicted = (
@@ -301,7 +301,7 @@ def in_place(prediction: WeightPrediction) -> optax.GradientTransformationExtraA
         check_alike(before, params)
         base = taken_off(before, params)
         steps, inner_state = parts.update_inner(updates, state.inner_state, base, extra_args)
-        count = parts.next_count(state.count)
+        count = parts.next_count(state.steps)
         new_state = InPlaceState(inner_state, parts.rule(inner_state, count), count)
         return moves_in_place(steps, before, displacement(new_state, base)), new_state
 

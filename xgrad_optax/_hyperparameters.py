@@ -112,7 +112,8 @@ class Rule:
 
 def _keyed(rule: Rule) -> tuple[Any, Any]:
     """The arrays by name, and the rest, which is structure."""
-    names = (name for name, value in rule._static[1] if value is Rule.ARRAY)
+    # Not their plain names: `optax.tree.get(opt_state, "learning_rate")` means the optimizer's.
+    names = (f"next_{name}" for name, value in rule._static[1] if value is Rule.ARRAY)
     keys = map(jax.tree_util.DictKey, names)
     return tuple(zip(keys, rule._arrays, strict=True)), rule._static
 

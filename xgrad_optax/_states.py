@@ -23,13 +23,13 @@ class WeightPredictionState(NamedTuple):
       memory: what the predictor remembers; ``()`` for the closed forms, which need nothing.
       rule: predictor and horizon of the next prediction. The closed forms have leaves only where a
         hyperparameter is an array or follows a schedule; for others s is a scalar, float32.
-      count: number of updates, shape ``()``, int32; ``()`` for closed forms if s is no schedule.
+      steps: number of updates, shape ``()``, int32; ``()`` for closed forms if s is no schedule.
     """
 
     inner_state: OptState
     memory: PyTree
     rule: Rule
-    count: Any  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.count)
+    steps: Any
 
 
 class XGradState(NamedTuple):
@@ -40,13 +40,13 @@ class XGradState(NamedTuple):
         off the parameters that the train step holds.
       inner_state: the inner transform's state.
       memory: what the predictor remembers; ``()`` unless a predictor needs more than the update.
-      count: number of updates, shape ``()``, int32.
+      steps: number of updates, shape ``()``, int32.
     """
 
     displacement: Updates
     inner_state: OptState
     memory: PyTree
-    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.count)
+    steps: jax.Array
 
 
 class InPlaceState(NamedTuple):
@@ -56,12 +56,12 @@ class InPlaceState(NamedTuple):
       inner_state: the inner transform's state, exactly as the inner transform made it.
       rule: predictor and horizon by which the parameters were moved ahead; leaves only where a
         hyperparameter is an array or follows a schedule.
-      count: number of updates, shape ``()``, int32; ``()`` if s is no schedule.
+      steps: number of updates, shape ``()``, int32; ``()`` if s is no schedule.
     """
 
     inner_state: OptState
     rule: Rule
-    count: Any  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.count)
+    steps: Any
 
 
 PREDICTION_STATES = (WeightPredictionState, XGradState, InPlaceState)

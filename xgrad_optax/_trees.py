@@ -77,11 +77,17 @@ def first_difference(expected: PyTree, got: PyTree) -> str:
         if any(path[: len(mask)] == mask for mask in masks) or shape is None:
             wanted.pop(path, None)
         elif path not in wanted:
-            return f"{name} is not in the state"
+            return f"{name} is not in the state{_instead(wanted, path)}"
         elif (expected_shape := wanted.pop(path)) != shape:
             return f"{name} has shape {shape}, in the state {expected_shape}"
     missing = [path for path, shape in wanted.items() if shape is not None]
     return f"{jax.tree_util.keystr(missing[0])} is missing" if missing else ""
+
+
+def _instead(wanted: dict[Any, Any], path: tuple[Any, ...]) -> str:
+    """What stands where ``path`` leads through; some transforms make one vector of all leaves."""
+    shapes = [shape for other, shape in wanted.items() if path[: len(other)] == other]
+    return f", which has an array of shape {shapes[0]} there" if shapes else ""
 
 
 def _shapes(tree: PyTree) -> list[tuple[Any, tuple[int, ...] | None]]:

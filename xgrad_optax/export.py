@@ -11,8 +11,8 @@ three forms, what they consist of, and Optax's own states, of which Optax (0.2.8
 
 The program that reads it imports the module, too. (JAX writes with the package ``flatbuffers``,
 which the extra ``export`` brings.) A state that holds
-:func:`~xgrad_optax.predictors.zero_gradient` in the explicit form cannot be written, because it holds the
-inner transform itself; the drop-in form's state can.
+:func:`~xgrad_optax.predictors.zero_gradient` in the explicit form cannot be written, because it
+holds the inner transform itself; the drop-in form's state can.
 """
 
 import contextlib

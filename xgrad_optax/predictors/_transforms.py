@@ -27,18 +27,6 @@ class Transform:
         self.inner = inner
         self._hash = hash(tuple(getattr(function, "__code__", None) for function in inner))
 
-    def holds_traced_values(self) -> bool:
-        """Whether the transform was built from values that exist only while a program is traced."""
-        seen: set[int] = set()
-
-        def search(x: Any) -> bool:
-            if id(x) in seen:
-                return False
-            seen.add(id(x))
-            return isinstance(x, jax.core.Tracer) or any(map(search, _parts(x)))
-
-        return search(self.inner)
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Transform):
             return NotImplemented

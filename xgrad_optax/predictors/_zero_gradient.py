@@ -52,18 +52,6 @@ class ZeroGradient(Predictor):
         """Remembers the transform that is to be rolled out."""
         return ZeroGradient(Hyperparameters(inner=Transform(inner)))
 
-    def current(self, inner_state: OptState) -> "ZeroGradient":
-        """Refuses what cannot be part of a state."""
-        del inner_state
-        if self.hyperparameters["inner"].holds_traced_values():
-            raise ValueError(
-                "zero_gradient() cannot roll out a transform that was built from traced values, as"
-                " optax.inject_hyperparams does around it. Put inject_hyperparams inside:"
-                " with_weight_prediction(optax.inject_hyperparams(optax.adam)(learning_rate),"
-                " s, predictor=zero_gradient())."
-            )
-        return self
-
     def init(self, params: Params) -> PyTree:
         """Whether an update was made (bool, shape ``()``), and which parameters are covered."""
         return jnp.zeros([], jnp.bool_), Coverage(params)
@@ -123,7 +111,8 @@ def zero_gradient() -> Predictor:
     The explicit form keeps the transform itself in the structure of its state: such a state cannot
     be pickled or exported by ``jax.export``, and a number s is part of its structure. (The drop-in
     form's state has none of it.) A transform that is rebuilt by the same code from equal numbers is
-    the same to it; schedules and functions count as equal if their code and values are.
+    the same to it; schedules and functions count as equal if their code and values are. The state
+    of a transform that is built from traced values must not leave the program.
 
     Transforms whose update requires extra arguments (a loss value, say) cannot be rolled out.
     ``optax.inject_hyperparams`` goes *inside* ``with_weight_prediction`` with this predictor.
