@@ -218,9 +218,16 @@ def test_an_injected_s_comes_from_the_checkpoint(form, tmp_path):
     state = tx.init(params)
     state.hyperparams["s"] = np.float32(2.5)
     restored = through_checkpoint(state, tmp_path / "state", make(s=1.0).init(params))
-    _, restored = tx.update(params, restored, params)
+    updates, restored = tx.update(params, restored, params)
     assert restored.hyperparams["s"] == 2.5
-    assert restored.inner_state.horizon.value() == 2.5
+    held = optax.apply_updates(params, updates)
+    ahead, behind = (
+        (xgrad_optax.lookahead_params(held, restored), held)
+        if form is explicit
+        else (held, xgrad_optax.base_params(held, restored))
+    )
+    for p, q, b in zip(*map(jax.tree.leaves, (params, ahead, behind)), strict=True):
+        np.testing.assert_allclose(q - b, -2.5 * RATE * p, rtol=1e-4, atol=1e-7)
 
 
 # --------------------------------------------------------------------------------------------------
