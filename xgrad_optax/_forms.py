@@ -31,7 +31,7 @@ from xgrad_optax._displacements import (
 from xgrad_optax._points import displacement, is_plain, lookahead_params
 from xgrad_optax._prediction import Prediction, WeightPrediction
 from xgrad_optax._states import InPlaceState, WeightPredictionState, XGradState
-from xgrad_optax._trees import is_masked, unboxed
+from xgrad_optax._trees import unboxed
 from xgrad_optax._typing import OptState, Params, Updates
 from xgrad_optax.predictors import Predictor
 
@@ -53,10 +53,9 @@ def with_weight_prediction(
     transform, unchanged. Before the first update :math:`d_0 = 0`. With ``s=0`` the trajectory is
     the inner optimizer's, bit for bit.
 
-    The result composes like any transform. In ``optax.chain``, ``partition``, ``masked`` and so on
-    call ``lookahead_params`` (this one or :func:`xgrad_optax.lookahead_params`) with the
-    *outermost* state. For gradient accumulation wrap the result in ``optax.MultiSteps``, not the
-    other way round.
+    In ``optax.chain``, ``partition``, ``masked`` and so on call ``lookahead_params`` (this one or
+    :func:`xgrad_optax.lookahead_params`) with the *outermost* state. It goes last in a chain, and
+    inside ``optax.MultiSteps``.
 
     Args:
       inner: any Optax transform whose updates are added to the parameters.
@@ -97,26 +96,23 @@ def with_weight_prediction(
       XGrad, arXiv 2305.18240, algorithm 1; AdamW with weight prediction, arXiv 2302.00195.
     """
     prediction = Prediction.of(inner, s, predictor)
+    predictor = prediction.predictor
 
     def init_fn(params: Params) -> OptState:
-        inner_state, count = prediction.init_inner(params), prediction.first_count()
-        memory = prediction.predictor.init(params)
-        return WeightPredictionState(
-            inner_state, memory, prediction.rule(inner_state, count), count
-        )
+        inner_state = prediction.init_inner(params)
+        return after(inner_state, predictor.init(params), prediction.first_count())
 
     def update_fn(
         updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, OptState]:
-        state = adopt(state)
-        updates, inner_state = prediction.update_inner(
-            updates, state.inner_state, params, extra_args
-        )
-        memory = prediction.predictor.observe(state.memory, updates)
-        count = prediction.next_count(state.steps)
-        return updates, WeightPredictionState(
-            inner_state, memory, prediction.rule(inner_state, count), count
-        )
+        inner_state, memory, _, count = adopt(state)
+        updates, inner_state = prediction.update_inner(updates, inner_state, params, extra_args)
+        memory = predictor.observe(memory, updates)
+        return updates, after(inner_state, memory, prediction.next_count(count))
+
+    def after(inner_state: OptState, memory: Any, count: Any) -> WeightPredictionState:
+        rule = prediction.rule(inner_state, count)
+        return WeightPredictionState(inner_state, memory, rule, count)
 
     def adopt(state: OptState) -> WeightPredictionState:
         if not isinstance(state, WeightPredictionState):
@@ -126,7 +122,7 @@ def with_weight_prediction(
 
     @functools.wraps(lookahead_params)
     def lookahead_fn(params: Params, opt_state: OptState) -> Params:
-        if prediction.predictor.in_place and is_plain(opt_state):
+        if predictor.in_place and is_plain(opt_state):
             opt_state = adopt(unboxed(opt_state))
         return lookahead_params(params, opt_state)
 
@@ -153,8 +149,7 @@ def xgrad(
     as θ see :func:`from_base_params`.
 
     The updates must reach the parameters unmodified: put nothing after ``xgrad`` in a chain (put it
-    inside), and evaluate and checkpoint :func:`base_params`. For gradient accumulation wrap the
-    result in ``optax.MultiSteps``, not the other way round.
+    inside), evaluate :func:`base_params`, and put it inside ``optax.MultiSteps``.
 
     Args:
       inner: any Optax transform whose updates are added to the parameters.
@@ -218,17 +213,11 @@ def xgrad(
         count = prediction.next_count(state.steps)
         seen = predictor.init(base) if predictor.transient else state.memory
         memory = predictor.observe(seen, steps)
-        predicted = (
-            NOTHING
-            if prediction.is_off
-            else prediction.ahead(memory, inner_state, next_base, count)
-        )
         if undisplaced:
             moves, displaced = moves_in_place(steps, state.displacement, NOTHING), NOTHING
         else:
-            before = state.displacement
-            before = nothing_displaced(base) if is_masked(before) else before
-            moves, displaced = moves_ahead(steps, before, params, next_base, predicted)
+            ahead = prediction.ahead(memory, inner_state, next_base, count)
+            moves, displaced = moves_ahead(steps, state.displacement, params, next_base, ahead)
         kept = () if predictor.transient else memory
         return moves, XGradState(displaced, inner_state, kept, count)
 
@@ -239,29 +228,26 @@ def in_place(prediction: WeightPrediction) -> optax.GradientTransformationExtraA
     r"""Weight prediction for an unchanged training loop that moves not one byte more.
 
     The train step holds θ̂, as with :func:`xgrad`, and the state is the inner optimizer's, leaf for
-    leaf: where the prediction is a function of the moments alone, the moments say how far ahead the
-    parameters are.
+    leaf: a closed form is a function of the moments, so they say how far ahead the parameters are.
 
     .. math::
         \theta_t = \hat\theta_t - s_t\, d_t(S_t), \qquad
         \hat\theta_{t+1} = \theta_t + u_{t+1} + s_{t+1}\, d_{t+1}(S_{t+1})
 
-    where the inner transform gives :math:`u_{t+1} = U(g, S_t, \theta_t)`, weight decay and extra
-    arguments included. The trajectory is that of the explicit form with the same predictor, up to
-    rounding. Evaluate :func:`base_params`.
+    with :math:`u_{t+1} = U(g, S_t, \theta_t)`, decay and extra arguments included: the trajectory
+    of the explicit form, up to rounding. Evaluate :func:`base_params`.
 
-    The updates must reach the parameters unmodified: put nothing behind it in a chain. Weights that
-    the loop itself puts in are taken as the new θ̂, as with :func:`xgrad`. A checkpoint of the plain
-    optimizer goes on with ``params = from_base_params(params, opt_state)`` and one of this form
-    without prediction with ``base_params(params, opt_state)``.
+    What :func:`xgrad` says of chains, accumulation and weights that the loop puts in holds here. A
+    checkpoint of plain Optax goes on with ``params = from_base_params(params, opt_state)``, and one
+    of this form without prediction from ``base_params(params, opt_state)``.
 
     Args:
       prediction: what a named optimizer returns, or :func:`with_weight_prediction` with a closed
         form for its ``predictor``; learning rate and s may be schedules or injected.
 
     Returns:
-      A :class:`optax.GradientTransformationExtraArgs`; its state has a leaf besides the inner
-      state's only for a learning rate or s that is an array or a schedule.
+      A transform whose state has the inner state's leaves, and one for a learning rate or s that is
+      an array or a schedule.
 
     Raises:
       TypeError: ``prediction`` is no :class:`WeightPrediction`.
@@ -283,8 +269,7 @@ def in_place(prediction: WeightPrediction) -> optax.GradientTransformationExtraA
       True
 
     References:
-      XGrad, arXiv 2305.18240, algorithm 1, with the two halves of its loop exchanged; that the
-      moments tell the displacement is ours.
+      XGrad, arXiv 2305.18240, algorithm 1; that the moments tell the displacement is ours.
     """
     parts = checked_in_place(prediction)
 

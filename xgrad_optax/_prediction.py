@@ -13,6 +13,7 @@ from xgrad_optax._checks import (
     checked_inner,
     refuse_another_form,
 )
+from xgrad_optax._displacements import NOTHING
 from xgrad_optax._hyperparameters import Rule, is_array, scalar_leaf, scheduled
 from xgrad_optax._states import describe_states
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
@@ -89,6 +90,8 @@ class Prediction(NamedTuple):
 
     def ahead(self, memory: PyTree, inner_state: OptState, params: Params, count: Any) -> Updates:
         """θ̂ - θ at this moment, for a horizon that is a number if it is known as one."""
+        if self.is_off:
+            return NOTHING
         s = scalar_leaf(scheduled(self.s, count)) if callable(self.s) else self.s
         return without_leaks(self.predictor.predict(memory, inner_state, params, s), s)
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xgrad_optax._typing import PyTree, Updates
+from xgrad_optax._checks import checked_whole_number
+from xgrad_optax._typing import Params, PyTree, Updates
 
 
 def empty(tree: PyTree, length: int) -> PyTree:
@@ -90,3 +91,25 @@ def thinned(leaf: jax.Array, max_entries: int | None) -> jax.Array:
     # Multiples of the golden ratio, modulo 1: a fixed stride could hit one column only.
     places = np.arange(max_entries) * ((1 + math.sqrt(5)) / 2) % 1
     return leaf.reshape(-1)[(places * leaf.size).astype(np.int64)]
+
+
+def checked_horizons(horizons: Any) -> tuple[int, ...]:
+    """Returns the horizons in ascending order; refuses what is none, or given twice."""
+    checked = tuple(sorted(checked_whole_number(h, "each of `horizons`") for h in horizons))
+    if not checked or len(set(checked)) < len(checked):
+        raise ValueError(
+            "`horizons` must be one or more different numbers of steps such as range(1, 11), got"
+            f" {tuple(horizons)}."
+        )
+    return checked
+
+
+def check_same_shapes(rings: Params, params: Params) -> None:
+    """Refuses parameters that are not those of the buffers."""
+    expected = jax.tree.map(lambda ring: ring.shape[1:], rings)
+    shapes = jax.tree.map(lambda leaf: leaf.shape, params)
+    if shapes != expected:
+        raise ValueError(
+            f"The parameters are not those that `init` was given: shapes {shapes} instead of"
+            f" {expected}. Call `init(params, opt_state)` again for other parameters."
+        )

@@ -25,19 +25,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from xgrad_optax._agreement import (
-    ErrorStatistics,
-    RunningMoments,
-    agree,
-    over_moments,
-    total,
-    wide,
-)
+from xgrad_optax import _rings
+from xgrad_optax._agreement import ErrorStatistics, RunningMoments, agree, over_moments, total, wide
 from xgrad_optax._checks import checked_whole_number
 from xgrad_optax._error_bound import sgdm_error_bound
 from xgrad_optax._nesting import merge_into
 from xgrad_optax._points import base_point, measurable_states
-from xgrad_optax._rings import Layout, empty, read, thinned, write
+from xgrad_optax._rings import Layout, checked_horizons, thinned
 from xgrad_optax._trees import arrays_of
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
 
@@ -152,7 +146,7 @@ def prediction_error(
       >>> bool(one_step < four_steps < 1)  # better than no prediction, and better at short range
       True
     """
-    horizons = _checked_horizons(horizons)
+    horizons = checked_horizons(horizons)
     if max_entries is not None:
         max_entries = checked_whole_number(max_entries, "max_entries")
 
@@ -165,8 +159,8 @@ def prediction_error(
         thinned = thin(base)
         return PredictionErrorState(
             jnp.zeros([], jnp.int32),
-            empty(thinned, horizons[-1]),
-            empty(thin(_displacement(base, opt_state, 1)), layout.length),
+            _rings.empty(thinned, horizons[-1]),
+            _rings.empty(thin(_displacement(base, opt_state, 1)), layout.length),
             RunningMoments.create(horizons),
             jax.tree.map(lambda _: RunningMoments.create(horizons), thinned),
         )
@@ -177,12 +171,12 @@ def prediction_error(
         layout = Layout.of(horizons, linear=_is_linear(opt_state))
         base = arrays_of(base_point(params, opt_state))
         thinned = thin(base)
-        _check_same_shapes(state.params, thinned)
+        _rings.check_same_shapes(state.params, thinned)
         per_leaf = _agreement_by_leaf(state, thinned, layout)
         known = state.count >= jnp.asarray(horizons, jnp.int32)
         return PredictionErrorState(
             state.count + 1,
-            write(state.params, thinned, state.count % horizons[-1]),
+            _rings.write(state.params, thinned, state.count % horizons[-1]),
             layout.write(
                 state.displacements,
                 lambda h: thin(_displacement(base, opt_state, h)),
@@ -238,7 +232,7 @@ def trajectory_prediction_error(
       >>> [round(float(e), 4) for e in summary.overall.relative_error]  # θ shrinks by 0.8 a step
       [0.25, 0.3889]
     """
-    horizons = _checked_horizons(horizons)
+    horizons = checked_horizons(horizons)
     params = arrays_of(params)
     steps = min((leaf.shape[0] for leaf in jax.tree.leaves(params)), default=0)
     if steps <= horizons[-1]:
@@ -263,11 +257,6 @@ def _judge(
     return measure.summary(state)
 
 
-# --------------------------------------------------------------------------------------------------
-# Predictions at horizons of our own choice
-# --------------------------------------------------------------------------------------------------
-
-
 def _is_linear(opt_state: OptState) -> bool:
     return all(found.state.rule.predictor.linear for found in measurable_states(opt_state))
 
@@ -286,31 +275,6 @@ def _ahead(state: Any, base: Params, h: Any) -> Updates:
     return state.rule.predictor.predict(memory, state.inner_state, base, h)
 
 
-# --------------------------------------------------------------------------------------------------
-# Checks and the comparison of one moment
-# --------------------------------------------------------------------------------------------------
-
-
-def _checked_horizons(horizons: Any) -> tuple[int, ...]:
-    checked = tuple(sorted(checked_whole_number(h, "each of `horizons`") for h in horizons))
-    if not checked or len(set(checked)) < len(checked):
-        raise ValueError(
-            "`horizons` must be one or more different numbers of steps such as range(1, 11), got"
-            f" {tuple(horizons)}."
-        )
-    return checked
-
-
-def _check_same_shapes(rings: Params, params: Params) -> None:
-    expected = jax.tree.map(lambda ring: ring.shape[1:], rings)
-    shapes = jax.tree.map(lambda leaf: leaf.shape, params)
-    if shapes != expected:
-        raise ValueError(
-            f"The parameters are not those that `init` was given: shapes {shapes} instead of"
-            f" {expected}. Call `init(params, opt_state)` again for other parameters."
-        )
-
-
 def _agreement_by_leaf(state: PredictionErrorState, params: Params, layout: Layout) -> PyTree:
     """Compares what was said about this moment with ``params``; fields are ``[horizons]``."""
     longest = layout.ahead[-1]
@@ -318,11 +282,11 @@ def _agreement_by_leaf(state: PredictionErrorState, params: Params, layout: Layo
     def compare(column: Any) -> PyTree:
         ahead, offset, period, factor = column
         then = state.count - ahead
-        old = read(state.params, then % longest)
+        old = _rings.read(state.params, then % longest)
         moved = jax.tree.map(lambda now, before: wide(now) - wide(before), params, old)
         predicted = jax.tree.map(
             lambda p: wide(p) * factor.astype(wide(p).dtype),
-            read(state.displacements, offset + then % period),
+            _rings.read(state.displacements, offset + then % period),
         )
         return jax.tree.map(agree, predicted, moved)
 
