@@ -115,7 +115,34 @@ def test_groups_one_behind_the_other_are_independent():
     np.testing.assert_array_equal(predicted["b"], params["b"])
 
 
-def test_arrays_kept_beside_the_state_are_no_transform():
-    params, state, _ = after(EXPLICIT["named"]())
-    predicted = lookahead_params(params, (state, params))
-    np.testing.assert_allclose(predicted["w"] - params["w"], -0.1, rtol=1e-5)
+OWN_STATES = {"None": None, "empty": (), "dict": {"n": 0.0}, "array": 0.0}
+
+
+@pytest.mark.parametrize("state", OWN_STATES)
+def test_transforms_of_ones_own_behind_are_seen_whatever_their_state(state):
+    own = optax.GradientTransformation(
+        lambda params: jax.tree.map(jnp.asarray, OWN_STATES[state]),
+        lambda updates, state, params=None: (jax.tree.map(lambda u: 0.01 * u, updates), state),
+    )
+    params, opt_state, _ = after(optax.chain(EXPLICIT["wrapper"](), own))
+    with pytest.warns(UserWarning, match="Nothing is predicted"):
+        lookahead_params(params, opt_state)
+    params, opt_state, _ = after(optax.chain(AHEAD["drop-in"](), own))
+    with pytest.raises(ValueError, match="the base parameters are then wrong"):
+        base_params(params, opt_state)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        lambda: contrib.reduce_on_plateau(0.1, patience=1),
+        lambda: optax.scale_by_schedule(optax.constant_schedule(0.1)),
+    ],
+    ids=["plateau", "schedule"],
+)
+def test_masked_scalars_behind_a_masked_prediction_may_be_its_own(behind):
+    mask = {"w": True, "b": False}
+    tx = optax.chain(optax.masked(EXPLICIT["wrapper"](), mask), optax.masked(behind(), mask))
+    params, state, _ = after(tx)
+    with pytest.warns(UserWarning, match="Nothing is predicted"):
+        lookahead_params(params, state)

@@ -100,27 +100,30 @@ def followed_scale(found: Found[Any]) -> Any:
 
 def states_behind(found: Found[Any]) -> list[Any]:
     """The states behind a prediction of transforms that may alter its updates."""
-    masked = bool(jax.tree.leaves(_masks(found.state)))
+    masked = _shows_a_mask(found.state)
 
     def alters(state: Any) -> bool:
-        if not any(map(is_optax_state, jax.tree.leaves(state, is_leaf=is_optax_state))):
-            return False  # no transform's, but something that the caller keeps beside it
         if isinstance(state, _PASSING_ON) or find_states(state, PREDICTION_STATES):
             return False
-        # Groups of parameters: masked transforms one behind the other.
-        return not (masked and isinstance(state, optax.MaskedState))
+        if not (masked and isinstance(state, optax.MaskedState)):
+            return True
+        # Groups of parameters, one behind the other. Whoever has no state, such as `set_to_zero`,
+        # does not show its mask: it is taken for that of another group. A schedule or a plateau
+        # has a state without a mask, and may be anybody's.
+        return bool(jax.tree.leaves(state)) and not _shows_a_mask(state)
 
     return [state for state in found.behind if alters(state)]
 
 
-def _masks(state: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: True if is_masked(x) else None, state, is_leaf=is_masked)
+def _shows_a_mask(state: PyTree) -> bool:
+    return any(map(is_masked, jax.tree.leaves(state, is_leaf=is_masked)))
 
 
 def names_of(states: Sequence[Any]) -> str:
     """The types of some states, for messages."""
     leaves = jax.tree.leaves(list(states), is_leaf=is_optax_state)
-    return ", ".join(type(state).__name__ for state in leaves if is_optax_state(state))
+    named = [type(state).__name__ for state in leaves if is_optax_state(state)]
+    return ", ".join(named or [f"states of type {type(state).__name__}" for state in states])
 
 
 def warn_of_what_is_behind(found: Found[Any]) -> None:
