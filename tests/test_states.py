@@ -298,11 +298,11 @@ def test_numbers_and_numpy_arrays_are_trained_as_jax_arrays_are(make, kind):
 @EACH_LOOP
 def test_leaves_without_a_gradient_stay_where_they_are(make):
     """Equinox passes ``None`` for leaves that are frozen although the state was made for them."""
-    params = {"trained": jnp.ones(2), "frozen": jnp.ones(3)}
+    params = {"trained": jnp.ones(2), "frozen": jnp.ones(3), "no_array": None}
     tx = make()
     state = tx.init(params)
     for _ in range(3):
-        grads = {"trained": params["trained"], "frozen": None}
+        grads = {"trained": params["trained"], "frozen": None, "no_array": None}
         updates, state = tx.update(grads, state, params)
         assert updates["frozen"] is None
         params = params | {"trained": params["trained"] + updates["trained"]}
