@@ -85,8 +85,9 @@ def moves_ahead(
 def _move_ahead(step: Any, old: Any, param: Any, next_base: Any, ahead: Any) -> tuple[Any, Any]:
     """One leaf: the move, and the next displacement."""
     if step is None:
-        unknown = old is None and next_base is not None  # there is a parameter, and nothing kept
-        return None, jnp.zeros_like(next_base) if unknown else old
+        if old is None and next_base is not None:  # a parameter of which nothing was kept
+            old = jnp.zeros_like(next_base)
+        return None, old
     param = jnp.asarray(param)
     predicted = next_base if ahead is None else moved(next_base, ahead)
     # Subtract, then round: so θ̂ is missed by one unit in the last place at most.
