@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from xgrad_optax._states import PREDICTION_STATES, XGradState, describe_states, find_states
-from xgrad_optax._trees import first_difference
+from xgrad_optax._trees import first_difference, is_none
 from xgrad_optax._typing import OptState, PyTree
 
 
@@ -50,6 +50,46 @@ def checked_whole_number(value: Any, name: str) -> int:
     if value < 1:
         raise ValueError(f"{expected}, got {value}.")
     return int(value)
+
+
+def checked_delays(delay: Any) -> Any:
+    """Returns ``delay``, a number of updates or a tree of them, as ints.
+
+    Raises:
+      TypeError: a bool, a fraction, an array, or no number; by path.
+      ValueError: a negative number, or a tree without any; by path.
+    """
+
+    def checked(path: Any, value: Any) -> int:
+        where = f" at {jax.tree_util.keystr(path)}" if path else ""
+        expected = f"delay{where} must be a whole number of updates >= 0"
+        if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{expected}, got {value!r} of type {type(value).__name__}.")
+        if value < 0:
+            raise ValueError(f"{expected}, got {value}.")
+        return int(value)
+
+    delays = jax.tree_util.tree_map_with_path(checked, delay, is_leaf=is_none)
+    if not jax.tree.leaves(delays):
+        raise ValueError(f"delay must be a whole number >= 0 or a tree of them, got {delay!r}.")
+    return delays
+
+
+def checked_delayable(prediction: Any, in_flight: bool) -> None:
+    """Refuses what gradients cannot be given late to."""
+    predicts = hasattr(prediction, "lookahead_params")
+    if not (predicts or isinstance(prediction, optax.GradientTransformation)):
+        raise TypeError(
+            "delayed takes what a named optimizer or with_weight_prediction(...) returns, such as"
+            f" delayed(xgrad_optax.adamw(1e-3, s=3), 2), or a transform, got {prediction!r} of type"
+            f" {type(prediction).__name__}."
+        )
+    if in_flight and not getattr(prediction, "prediction", None):
+        raise TypeError(
+            "in_flight=True rolls out the optimizer of a prediction: give delayed a named optimizer"
+            " or with_weight_prediction(inner, s). The drop-in and in-place forms predict without"
+            " looking at the gradients in flight."
+        )
 
 
 def checked_inner(inner: Any) -> optax.GradientTransformationExtraArgs:
@@ -154,6 +194,11 @@ def checked_in_place(prediction: Any) -> Any:
             f" {type(prediction).__name__}. Any other transform: xgrad(tx, s)."
         )
     parts = prediction.prediction
+    if parts is None:
+        raise ValueError(
+            "in_place cannot be made of delays by leaf: move it inside,"
+            " delayed(in_place(prediction), delay)."
+        )
     if not parts.predictor.in_place:
         raise ValueError(
             f"{type(parts.predictor).__name__} needs a memory or the parameters themselves, but"

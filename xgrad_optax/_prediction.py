@@ -135,15 +135,15 @@ class WeightPrediction(_Pair):
       lookahead_params: ``(params, opt_state) -> θ̂``; takes the outermost state of any nesting.
       tx: a transform whose updates are exactly the inner transform's.
       prediction: inner transform, predictor and horizon, of which :func:`in_place` makes another
-        form.
+        form; ``None`` where groups of parameters have their own.
     """
 
-    prediction: Prediction
+    prediction: Prediction | None
 
     @classmethod
     def of(
         cls,
-        prediction: Prediction,
+        prediction: Prediction | None,
         lookahead_params: Callable[[Params, OptState], Params],
         tx: optax.GradientTransformationExtraArgs,
     ) -> "WeightPrediction":

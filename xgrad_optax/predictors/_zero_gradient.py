@@ -98,6 +98,24 @@ class ZeroGradient(Predictor):
             ) from error
 
 
+class InFlight(ZeroGradient):
+    """The roll-out of another transform than the one that is predicted, of the same state.
+
+    With the late optimizer (:func:`xgrad_optax.delayed`), rolled out without its reduction, the
+    zero gradients push those in flight out of the queue: it predicts with what it knows.
+    """
+
+    @classmethod
+    def of(cls, inner: optax.GradientTransformationExtraArgs) -> "InFlight":
+        """The roll-out of ``inner``."""
+        return cls(Hyperparameters(inner=Transform(inner)))
+
+    def bind(self, inner: optax.GradientTransformationExtraArgs) -> "InFlight":
+        """Remains what it is."""
+        del inner
+        return self
+
+
 def zero_gradient() -> Predictor:
     r"""Predicts by asking the optimizer itself: what would it do if the next gradients were zero?
 
