@@ -9,14 +9,7 @@ import optax
 
 from xgrad_optax._checks import checked_delayable, checked_delays
 from xgrad_optax._forms import with_weight_prediction
-from xgrad_optax._pending import (
-    DelayedState,
-    advanced_position,
-    check_pending,
-    nothing_pending,
-    oldest_pending,
-    replaced,
-)
+from xgrad_optax._pending import DelayedState, Ring
 from xgrad_optax._points import lookahead_params
 from xgrad_optax._prediction import Prediction, WeightPrediction
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
@@ -75,7 +68,8 @@ def delayed(
 
     Returns:
       ``(lookahead_params, tx)``, or a transform where one was given. The state,
-      :class:`~xgrad_optax.DelayedState`, holds τ trees like the parameters besides the inner one.
+      :class:`~xgrad_optax.DelayedState`, holds τ trees like the parameters besides the inner one,
+      and without ``reduce`` one more from τ = 2 on.
 
     Raises:
       TypeError: ``delay`` is no whole number; ``in_flight`` for a mere transform.
@@ -104,71 +98,71 @@ def delayed(
         return _by_group(prediction, delays, reduce, in_flight)
     if delays == 0 and reduce is None:
         return prediction
+    if delays == 0:
+        return _with(prediction, lambda tx: _reduced(tx, reduce))
+    ring = Ring(delays, reads_first=reduce is not None)
+    if in_flight:
+        return _predicting_in_flight(prediction.prediction, ring, reduce)
+    return _with(prediction, lambda tx: _late(tx, ring, reduce))
+
+
+def _with(prediction: Any, change: Callable[[Any], optax.GradientTransformationExtraArgs]) -> Any:
+    """The prediction, or transform, with another transform in place of its own."""
     if not isinstance(prediction, WeightPrediction):
-        return _late(prediction, delays, reduce)
+        return change(prediction)
     parts = prediction.prediction
-    if in_flight and delays and parts:
-        return _predicting_in_flight(parts, delays, reduce)
-    late = parts and parts._replace(inner=_late(parts.inner, delays, reduce))
-    tx = _late(prediction.tx, delays, reduce)
-    return WeightPrediction.of(late, prediction.lookahead_params, tx)
+    parts = parts and parts._replace(inner=change(parts.inner))
+    return WeightPrediction.of(parts, prediction.lookahead_params, change(prediction.tx))
 
 
 def _late(
-    inner: optax.GradientTransformation, delay: int, reduce: Reduce | None
+    inner: optax.GradientTransformation, ring: Ring, reduce: Reduce | None
 ) -> optax.GradientTransformationExtraArgs:
     """``inner``, given the gradients ``delay`` updates after they were taken, and reduced."""
     inner = optax.with_extra_args_support(inner)
-    if delay == 0:
-        return _reduced(inner, reduce)
 
     def init_fn(params: Params) -> OptState:
-        position = jnp.zeros([], jnp.int32)
-        return DelayedState(nothing_pending(params, delay), position, inner.init(params))
+        with jax.numpy_dtype_promotion("standard"):
+            inner_state = inner.init(params)
+        return DelayedState(ring.empty(params), jnp.zeros([], jnp.int32), inner_state)
 
     def update_fn(
         updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, OptState]:
-        check_pending(state, updates, delay)
-        slot, is_full = state.position % delay, state.position >= delay
-        oldest = oldest_pending(state.pending, updates, slot)
-        if reduce is not None:
-            # Nothing makes the reduction wait, but what uses it waits for this step's gradients:
-            # the compiler may then run the one under the computation of the others.
-            oldest, updates = jax.lax.optimization_barrier((reduce(oldest), updates))
-        pending = replaced(state.pending, updates, slot)
-        steps, inner_state = inner.update(oldest, state.inner_state, params, **extra_args)
-        return zero_before(is_full, steps), DelayedState(
-            pending=pending,
-            position=advanced_position(state.position, delay),
-            inner_state=_where(is_full, inner_state, state.inner_state),
-        )
+        ring.check(state, updates)
+        oldest, pending = ring.exchanged(state.pending, state.position, updates, reduce)
+        with jax.numpy_dtype_promotion("standard"):  # Optax relies on it
+            steps, inner_state = inner.update(oldest, state.inner_state, params, **extra_args)
+        is_full = state.position >= ring.delay
+        inner_state = _chosen(is_full, inner_state, state.inner_state)
+        position = ring.following(state.position)
+        return zero_before(is_full, steps), DelayedState(pending, position, inner_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def _reduced(
-    inner: optax.GradientTransformationExtraArgs, reduce: Reduce | None
+    inner: optax.GradientTransformation, reduce: Reduce | None
 ) -> optax.GradientTransformationExtraArgs:
     """``inner``, given the reduction of this step's gradients."""
-    if reduce is None:
-        return inner
+    inner = optax.with_extra_args_support(inner)
 
     def update_fn(
         updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, OptState]:
-        return inner.update(reduce(updates), state, params, **extra_args)
+        updates = updates if reduce is None else reduce(updates)
+        return inner.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(inner.init, update_fn)
 
 
-def _predicting_in_flight(parts: Prediction, delay: int, reduce: Reduce | None) -> WeightPrediction:
+def _predicting_in_flight(parts: Prediction, ring: Ring, reduce: Reduce | None) -> WeightPrediction:
     """The late optimizer, predicted by giving itself zero gradients, without any communication.
 
-    Each of these gradients pushes the next one that is in flight out of the queue.
+    Each of these gradients pushes the next one that is in flight out of the ring.
     """
-    own = InFlight.of(_late(parts.inner, delay, None))
-    return with_weight_prediction(_late(parts.inner, delay, reduce), parts.s, predictor=own)
+    own = InFlight.of(_late(parts.inner, ring, None))
+    return with_weight_prediction(_late(parts.inner, ring, reduce), parts.s, predictor=own)
 
 
 def _by_group(prediction: Any, delays: PyTree, reduce: Reduce | None, in_flight: bool) -> Any:
@@ -183,5 +177,5 @@ def _by_group(prediction: Any, delays: PyTree, reduce: Reduce | None, in_flight:
     return WeightPrediction.of(None, lookahead_params, optax.with_extra_args_support(tx))
 
 
-def _where(condition: jax.Array, new: OptState, old: OptState) -> OptState:
-    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
+def _chosen(condition: jax.Array, one: OptState, other: OptState) -> OptState:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)

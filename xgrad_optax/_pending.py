@@ -3,6 +3,7 @@
 A ring, not a list that moves up: each step reads one entry and writes one, whatever the delay.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +21,10 @@ class DelayedState(NamedTuple):
 
     Attributes:
       pending: the gradients in flight, a tree like the parameters whose leaves have one axis more,
-        in front, of length ``delay``; as they were taken, not yet reduced. The oldest lies at
-        ``position % delay``, where the next one is written.
+        in front: a ring of the last ones as they were taken, not yet reduced. The next one is
+        written at ``position`` modulo its length.
       position: int32, shape ``()``. Below ``delay`` it is the number of gradients in flight; from
-        ``delay`` on the ring is full, and it goes round from ``delay`` to ``2 * delay - 1``.
+        ``delay`` on as many are, and it goes round.
       inner_state: the state of the transform that the oldest gradient is given to.
     """
 
@@ -32,28 +33,92 @@ class DelayedState(NamedTuple):
     inner_state: OptState
 
 
-def nothing_pending(params: Params, delay: int) -> Updates:
-    """The rings before the first gradient: zeros of the parameters' dtypes, placed as they are."""
+class Ring(NamedTuple):
+    """How gradients wait for ``delay`` updates.
 
-    def ring(param: Any) -> jax.Array:
-        zeros = jnp.zeros_like(param)
-        return jnp.broadcast_to(zeros, (delay, *zeros.shape))
+    Attributes:
+      delay: how many, >= 1.
+      reads_first: whether the oldest gradient must not depend on the one that is written, so that
+        its reduction can begin before that one is there. The oldest then makes room for it.
+        Otherwise the ring has an entry more, is written first, and nothing has to be copied: of a
+        read and a write in the same place XLA on a CPU makes a copy of the whole ring.
+    """
 
-    return jax.tree.map(ring, params)
+    delay: int
+    reads_first: bool
+
+    @property
+    def length(self) -> int:
+        """The number of entries; one is enough where the ring is but an exchange."""
+        return self.delay if self.reads_first or self.delay == 1 else self.delay + 1
+
+    def empty(self, params: Params) -> Updates:
+        """The rings before the first gradient: zeros of the parameters' dtypes, placed as they."""
+
+        def zeros(param: Any) -> jax.Array:
+            zeros = jnp.zeros_like(param)
+            return jnp.broadcast_to(zeros, (self.length, *zeros.shape))
+
+        return jax.tree.map(zeros, params)
+
+    def exchanged(
+        self,
+        pending: Updates,
+        position: jax.Array,
+        grads: Updates,
+        reduce: Callable[[Updates], Updates] | None,
+    ) -> tuple[Updates, Updates]:
+        """The oldest gradients, reduced, and the rings with ``grads`` among those in flight.
+
+        A leaf without a gradient (``None``) has none in flight either.
+        """
+        slot = position % self.length
+        if self.length > self.delay:
+            pending = _written(pending, grads, slot)
+            return _read(pending, grads, (position + 1) % self.length), pending
+        oldest = _read(pending, grads, slot)
+        if reduce is not None:
+            # Nothing makes the reduction wait, but what uses it waits for this step's gradients:
+            # the compiler may then run the one under the computation of the others.
+            oldest, grads = jax.lax.optimization_barrier((reduce(oldest), grads))
+        return oldest, _written(pending, grads, slot)
+
+    def following(self, position: jax.Array) -> jax.Array:
+        """The position after one more gradient; it never overflows."""
+        position = position + 1
+        return jnp.where(position == self.delay + self.length, self.delay, position)
+
+    def check(self, state: OptState, grads: Updates) -> None:
+        """Refuses states that were made for no delay, or another, or for other parameters."""
+        if not isinstance(state, DelayedState):
+            raise ValueError(
+                "This state was not made by the `init` of delayed(...); it is"
+                f" {describe_states(state)}. To go on from it with nothing in flight:"
+                " `tx.init(params)._replace(inner_state=opt_state)`."
+            )
+        for ring in jax.tree.leaves(state.pending):
+            if (length := jnp.shape(ring)[0]) != self.length:
+                raise ValueError(
+                    f"The state has rings of {length} gradients, but a delay of {self.delay} needs"
+                    f" {self.length}: make a new state and go on with nothing in flight,"
+                    " `tx.init(params)._replace(inner_state=opt_state.inner_state)`. (In shard_map"
+                    " each device has its own gradients in flight: see `pending_specs`.)"
+                )
+        check_alike(jax.tree.map(lambda ring: ring[0], state.pending), grads)
 
 
-def oldest_pending(pending: Updates, grads: Updates, slot: jax.Array) -> Updates:
-    """The gradients in flight for longest; ``None`` where ``grads`` have none."""
+def _read(pending: Updates, grads: Updates, slot: jax.Array) -> Updates:
+    """The entry at ``slot``; ``None`` where ``grads`` have none."""
 
-    def oldest(grad: Any, ring: jax.Array) -> jax.Array:
+    def entry(grad: Any, ring: jax.Array) -> jax.Array:
         del grad
         return jax.lax.dynamic_index_in_dim(ring, slot, keepdims=False)
 
-    return map_present(oldest, grads, pending)
+    return map_present(entry, grads, pending)
 
 
-def replaced(pending: Updates, grads: Updates, slot: jax.Array) -> Updates:
-    """The rings with ``grads`` in the place of the oldest; as before where there are none."""
+def _written(pending: Updates, grads: Updates, slot: jax.Array) -> Updates:
+    """The rings with ``grads`` at ``slot``; as before where there are none."""
 
     def written(ring: jax.Array, grad: Any) -> jax.Array:
         if grad is None:
@@ -64,36 +129,11 @@ def replaced(pending: Updates, grads: Updates, slot: jax.Array) -> Updates:
     return structure.unflatten(map(written, rings, structure.flatten_up_to(grads)))
 
 
-def check_pending(state: OptState, grads: Updates, delay: int) -> None:
-    """Refuses states that were made for no delay, or another, or for other parameters."""
-    if not isinstance(state, DelayedState):
-        raise ValueError(
-            "This state was not made by the `init` of delayed(...); it is"
-            f" {describe_states(state)}. To go on from it with nothing in flight:"
-            " `tx.init(params)._replace(inner_state=opt_state)`."
-        )
-    lengths = {jnp.shape(ring)[0] for ring in jax.tree.leaves(state.pending)}
-    if lengths - {delay}:
-        raise ValueError(
-            f"The state has {max(lengths)} gradients in flight, but the delay is {delay}: make a"
-            " new state and go on with nothing in flight,"
-            " `tx.init(params)._replace(inner_state=opt_state.inner_state)`. (Inside shard_map"
-            " each device has its own gradients in flight: see `pending_specs`.)"
-        )
-    check_alike(jax.tree.map(lambda ring: ring[0], state.pending), grads)
-
-
-def advanced_position(position: jax.Array, delay: int) -> jax.Array:
-    """The position after one more gradient; it never overflows."""
-    following = position + 1
-    return jnp.where(following == 2 * delay, delay, following)
-
-
 def pending_specs(opt_state: OptState, axis: str | tuple[str, ...]) -> PyTree:
     """Returns how the state of :func:`xgrad_optax.delayed` lies over the devices of ``shard_map``.
 
     The gradients in flight are each device's own; everything else is the same everywhere. So the
-    rings of D devices make one array whose first axis has D·delay entries.
+    rings of D devices make one array whose first axis is D times as long.
 
     Args:
       opt_state: the outermost state, or its shapes from ``jax.eval_shape(tx.init, params)``.

@@ -17,6 +17,7 @@ from tests.reference.algorithm_1 import (
     zero_gradient,
 )
 from tests.reference.gradient_prediction import TanhTrunk
+from tests.reference.late import in_flight, late_algorithm, without_queue
 from tests.reference.network import TanhNetwork
 from tests.reference.optimizers import (
     SGDM,
@@ -53,6 +54,9 @@ __all__ = [
     "Yogi",
     "algorithm_1",
     "closed_form",
+    "in_flight",
     "last_update",
+    "late_algorithm",
+    "without_queue",
     "zero_gradient",
 ]
