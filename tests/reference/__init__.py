@@ -13,6 +13,7 @@ from tests.reference.algorithm_1 import (
     Trajectory,
     algorithm_1,
     closed_form,
+    damped,
     last_update,
     zero_gradient,
 )
@@ -54,7 +55,11 @@ __all__ = [
     "Yogi",
     "algorithm_1",
     "closed_form",
+<<<<<<< HEAD
     "in_flight",
+=======
+    "damped",
+>>>>>>> damped
     "last_update",
     "late_algorithm",
     "without_queue",
