@@ -55,11 +55,8 @@ __all__ = [
     "Yogi",
     "algorithm_1",
     "closed_form",
-<<<<<<< HEAD
     "in_flight",
-=======
     "damped",
->>>>>>> damped
     "last_update",
     "late_algorithm",
     "without_queue",
