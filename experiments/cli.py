@@ -17,7 +17,7 @@ from experiments.arguments import (
 )
 from experiments.arms import OPTIMIZERS
 from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
-from experiments.errors import UsageError
+from experiments.errors import UsageError, missing
 from experiments.study import Command
 from experiments.tasks import TASKS
 
@@ -36,6 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.command(arguments)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
+        return BAD_USAGE
+    except ModuleNotFoundError as error:
+        message = missing((error.name or "").partition(".")[0])
+        if message is None:
+            raise  # a fault of ours
+        print(f"error: {message}", file=sys.stderr)
         return BAD_USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
