@@ -87,15 +87,11 @@ class Study(Command):
         item_name: how progress shows an item.
         folder: what a new run folder's name begins with; may have holes for the configuration,
             as in ``"compare-{task}"``.
-        work: the module in the study's folder that does the work.
-        page: the module that writes the page.
     """
 
     noun: str = "arms"
     item_name: Callable[[Any], str] = str
     folder: str
-    work: str = "work"
-    page: str = "page"
 
     def part(self, name: str) -> Any:
         """Imports a module of the study's folder: only now, so that help costs nothing."""
@@ -121,7 +117,7 @@ def run(study: Study, config: Any) -> int:
 
     check_unused(config.output)
     progress = Progress(study.noun, study.item_name)
-    work, page = study.part(study.work).prepare(config, progress), study.part(study.page)
+    work, page = study.part("work").prepare(config, progress), study.part("page")
     folder = new_folder(config.output, study.folder.format_map(vars(config)))
     records, meta = run_all(config.items(), work, folder, recorded(config), progress)
     publish(folder, page, records, config, meta)
