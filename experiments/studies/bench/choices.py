@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.compilers.targets import TARGETS
 from experiments.errors import UsageError
 from experiments.kinds import count, one_of
 from experiments.options import one
-from experiments.studies.bench.targets import TARGETS
 from experiments.studies.bench.variants import PLAIN
 
 DTYPES = ("float32", "bfloat16")

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from experiments.studies.bench.hlo import collectives, count_instructions
+from experiments.compilers.hlo import collectives, count_instructions
 from experiments.studies.bench.traffic import bytes_moved
 
 

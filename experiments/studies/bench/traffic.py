@@ -4,7 +4,7 @@ XLA's own cost model has no figures for CUDA programs that were compiled ahead o
 body of a loop once, and on a TPU also counts what never leaves the chip.
 """
 
-from experiments.studies.bench.hlo import Computation, Instruction, Program, read_program
+from experiments.compilers.hlo import Computation, Instruction, Program, read_program
 
 # They say what is where, and move nothing.
 _NAMES = (

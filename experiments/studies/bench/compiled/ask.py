@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from experiments.compilers.targets import TARGETS
 from experiments.errors import UsageError, unknown_name
 from experiments.options import output
 from experiments.studies.bench.choices import (
@@ -14,7 +15,6 @@ from experiments.studies.bench.choices import (
     mesh_name,
     with_plain,
 )
-from experiments.studies.bench.targets import TARGETS
 from experiments.studies.bench.variants import VARIANTS
 from experiments.study import Study
 

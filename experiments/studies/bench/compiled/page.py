@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from experiments.compilers.targets import TARGETS
 from experiments.formats import format_bytes, format_count
 from experiments.page import Column, Table, shortfall
 from experiments.provenance import cautions
@@ -25,7 +26,6 @@ from experiments.studies.bench.beside import (
 from experiments.studies.bench.choices import LAYOUTS
 from experiments.studies.bench.compiled.ask import COMPILED, Config
 from experiments.studies.bench.records import CompiledRecord
-from experiments.studies.bench.targets import TARGETS
 from experiments.studies.bench.variants import HORIZON, VARIANTS
 from experiments.studies.bench.workloads import WORKLOADS
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from experiments.compilers.targets import TARGETS
 from experiments.progress import Progress
 from experiments.studies.bench.compiled.ask import COMPILED, Config, Group
 from experiments.studies.bench.exact import Exact, exact_figures
 from experiments.studies.bench.placing import keep_by_example, make_mesh, place
 from experiments.studies.bench.records import CompiledRecord
 from experiments.studies.bench.steps import make_problem, make_step, parameters_of, sizes_of
-from experiments.studies.bench.targets import TARGETS
 from experiments.studies.bench.variants import PLAIN, VARIANTS
 from experiments.studies.bench.workloads import WORKLOADS
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from experiments.compilers.targets import TARGETS
 from experiments.kinds import one_of
 from experiments.options import derived, many, names, one, output
 from experiments.studies.bench.choices import (
@@ -16,7 +17,6 @@ from experiments.studies.bench.choices import (
     with_plain,
 )
 from experiments.studies.bench.optimizers import BENCHED
-from experiments.studies.bench.targets import TARGETS
 from experiments.studies.bench.variants import PREDICTED, VARIANTS
 from experiments.study import Study
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
+from experiments.compilers.targets import TARGETS
 from experiments.formats import format_bytes, format_count
 from experiments.page import Column, Table, shortfall
 from experiments.provenance import cautions
@@ -21,7 +22,6 @@ from experiments.studies.bench.beside import (
 from experiments.studies.bench.choices import LAYOUTS
 from experiments.studies.bench.records import ScaleRecord
 from experiments.studies.bench.scale.ask import Config
-from experiments.studies.bench.targets import TARGETS
 from experiments.studies.bench.variants import HORIZON, PLAIN, VARIANTS
 from experiments.studies.bench.workloads import BLOCKS
 

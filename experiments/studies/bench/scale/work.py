@@ -13,13 +13,13 @@ from typing import Any
 
 import jax
 
+from experiments.compilers.targets import TARGETS
 from experiments.progress import Progress
 from experiments.studies.bench.exact import Exact, exact_figures
 from experiments.studies.bench.placing import keep_by_example, make_mesh, place
 from experiments.studies.bench.records import ScaleRecord
 from experiments.studies.bench.scale.ask import SIZES, Config, Placement
 from experiments.studies.bench.steps import make_problem, make_step, parameters_of, sizes_of
-from experiments.studies.bench.targets import TARGETS
 from experiments.studies.bench.variants import PLAIN, VARIANTS
 from experiments.studies.bench.workloads import BLOCKS, transformer
 

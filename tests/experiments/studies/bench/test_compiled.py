@@ -19,9 +19,10 @@ from run_files import read_meta, read_records
 
 from experiments.arms import OF_PAPERS
 from experiments.cli import main
+from experiments.compilers import targets
+from experiments.compilers.targets import TARGETS, Target
 from experiments.page import page_text
 from experiments.recipe import Recipe
-from experiments.studies.bench import targets
 from experiments.studies.bench.beside import beside_plain, moved, temporary
 from experiments.studies.bench.compiled import page
 from experiments.studies.bench.compiled.ask import COMPILED, Config, Group, Shape
@@ -29,7 +30,6 @@ from experiments.studies.bench.exact import Exact
 from experiments.studies.bench.optimizers import BENCHED, PREDICTORS
 from experiments.studies.bench.records import CompiledRecord, read_record
 from experiments.studies.bench.steps import make_problem, start_shapes
-from experiments.studies.bench.targets import TARGETS, Target
 from experiments.studies.bench.variants import PLAIN, VARIANTS
 from experiments.studies.bench.workloads import WORKLOADS, Workload
 

@@ -18,6 +18,7 @@ from scipy import stats
 import experiments.studies.bench.work
 from experiments.arms import OF_PAPERS
 from experiments.cli import main
+from experiments.compilers.hlo import collectives, count_instructions
 from experiments.models.transformer import Decoder
 from experiments.recipe import Recipe
 from experiments.statistics import Bounds, median_interval
@@ -34,7 +35,6 @@ from experiments.studies.bench.choices import with_plain
 from experiments.studies.bench.exact import exact_figures
 from experiments.studies.bench.figure import bars
 from experiments.studies.bench.floors import Sizes
-from experiments.studies.bench.hlo import collectives, count_instructions
 from experiments.studies.bench.page import notes
 from experiments.studies.bench.records import BenchRecord, Timed, group_of, read_record
 from experiments.studies.bench.steps import draw_batch, make_problem, make_step, start, start_shapes

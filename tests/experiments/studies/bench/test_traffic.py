@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import optax
 import pytest
 
+from experiments.compilers.hlo import collectives, count_instructions, read_program
 from experiments.recipe import Recipe
-from experiments.studies.bench.hlo import collectives, count_instructions, read_program
 from experiments.studies.bench.steps import make_problem, make_step, start_shapes
 from experiments.studies.bench.traffic import bytes_moved
 from experiments.studies.bench.variants import VARIANTS
