@@ -60,6 +60,7 @@ class Record:
         of_this_batch: how many of them depend on this step's batch.
         under_products: how many have a matrix product between their start and their end.
         products: how many matrix products there are.
+        overlapping_products: how many of them run while an all-reduce is on its way.
         temporary: bytes of temporaries on each device.
         events: what the device does in order: ``"product"``, ``"start 0"``, ``"done 0"``.
     """
@@ -70,6 +71,7 @@ class Record:
     of_this_batch: int
     under_products: int
     products: int
+    overlapping_products: int
     temporary: int
     events: list[str]
 

@@ -13,13 +13,18 @@ from experiments.studies.overlap.figure import draw_schedule
 
 FIGURES = {"schedule.png": draw_schedule}
 
+
+def _overlapping(record: Record) -> str:
+    return f"{record.overlapping_products} of {record.products}"
+
+
 _COLUMNS = (
     Column("examples per device", lambda record: str(record.batch_size)),
     Column("step", lambda record: record.step, left=True),
     Column("all-reduces", lambda record: str(record.all_reduces)),
     Column("of this step's batch", lambda record: str(record.of_this_batch)),
     Column("under matrix products", lambda record: str(record.under_products)),
-    Column("matrix products", lambda record: str(record.products)),
+    Column("products that run over them", _overlapping),
     Column("temporaries", lambda record: format_bytes(record.temporary)),
 )
 

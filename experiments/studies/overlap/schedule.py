@@ -44,6 +44,14 @@ class Schedule(NamedTuple):
         )
 
     @property
+    def overlapping_products(self) -> int:
+        """How many matrix products run while an all-reduce is on its way."""
+        return sum(
+            any(each.start < place < each.done for each in self.all_reduces)
+            for place in self.products
+        )
+
+    @property
     def events(self) -> list[str]:
         """``"product"``, ``"start k"`` and ``"done k"`` for the all-reduce k, in order."""
         events = [(place, "product") for place in self.products]

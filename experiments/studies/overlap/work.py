@@ -43,6 +43,7 @@ def _record(item: Item, compiled: Any) -> Record:
         of_this_batch=sum(each.needs_batch for each in schedule.all_reduces),
         under_products=schedule.under_products,
         products=len(schedule.products),
+        overlapping_products=schedule.overlapping_products,
         temporary=compiled.memory_analysis().temp_size_in_bytes,
         events=schedule.events,
     )

@@ -49,6 +49,7 @@ def test_schedule_says_what_is_under_what_and_what_needs_the_batch():
     schedule = read_schedule(PROGRAM)
     assert [each.needs_batch for each in schedule.all_reduces] == [False, True, True]
     assert schedule.under_products == 1
+    assert (schedule.overlapping_products, len(schedule.products)) == (1, 2)
     expected = "start 0,product,done 0,start 1,done 1,product,start 2,done 2"
     assert ",".join(schedule.events) == expected
 
@@ -90,6 +91,8 @@ def test_no_late_all_reduce_waits_for_this_step_s_batch(compiled_for_h100):
 def test_all_but_one_run_under_matrix_products_where_the_update_is_tied(compiled_for_h100, step):
     assert compiled_for_h100[step]["under_products"] >= 5
     assert compiled_for_h100[step]["under_products"] > compiled_for_h100["untied"]["under_products"]
+    overlapping = {step: each["overlapping_products"] for step, each in compiled_for_h100.items()}
+    assert overlapping[step] > 2 * overlapping["synchronous"]
 
 
 @pytest.mark.parametrize("target", TARGETS)
