@@ -10,6 +10,8 @@ from run_files import read_meta, read_records
 
 from experiments.cli import main
 from experiments.compilers.targets import TARGETS
+from experiments.studies.overlap.ask import Config, Record
+from experiments.studies.overlap.page import holes
 from experiments.studies.overlap.schedule import read_schedule
 
 ROOT = Path(__file__).parents[3]
@@ -101,3 +103,12 @@ def test_a_missing_compiler_is_one_line(target, capsys):
         pytest.skip("it is installed")
     assert main(["overlap", "--target", target]) == 2
     assert "python -m pip install '.[aot]' brings it" in capsys.readouterr().err
+
+
+def test_the_committed_page_is_made_from_its_records():
+    folder = ROOT / "experiments" / "results" / "overlap-h100"
+    records = [Record(**record) for record in read_records(folder)]
+    table = holes(records, Config(), {})["table"]
+    assert table in (folder / "report.md").read_text("utf-8")
+    late = [record for record in records if record.step in ("tied", "in-flight")]
+    assert all(record.overlapping_products == record.products for record in late)
