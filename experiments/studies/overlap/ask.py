@@ -56,6 +56,7 @@ class Record:
     Attributes:
         step: key into ``STEPS``.
         batch_size: examples on each device.
+        compiler: name and version of what compiled it.
         all_reduces: how many there are.
         of_this_batch: how many of them depend on this step's batch.
         under_products: how many have a matrix product between their start and their end.
@@ -67,6 +68,7 @@ class Record:
 
     step: str
     batch_size: int
+    compiler: str
     all_reduces: int
     of_this_batch: int
     under_products: int

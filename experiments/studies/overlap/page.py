@@ -39,7 +39,7 @@ def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) ->
     """Returns what fills ``page.md``."""
     return {
         "device": TARGETS[config.target].summary,
-        "compiler": TARGETS[config.target].compiler,
+        "compiler": ", ".join(dict.fromkeys(record.compiler for record in records)),
         "table": Table(_COLUMNS, records).markdown(),
         "steps": "\n".join(f"- *{step}*: {STEPS[step]}." for step in config.steps),
     }

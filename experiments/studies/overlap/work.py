@@ -29,16 +29,17 @@ def prepare(config: Config, progress: Progress) -> Callable[[Item], list[Record]
 
     def compiled(item: Item) -> list[Record]:
         step, shapes = make_step(config, item, mesh)
-        return [_record(item, target.compile(step, *shapes))]
+        return [_record(item, target.compiler, target.compile(step, *shapes))]
 
     return compiled
 
 
-def _record(item: Item, compiled: Any) -> Record:
+def _record(item: Item, compiler: str, compiled: Any) -> Record:
     schedule = read_schedule(compiled.as_text())
     return Record(
         step=item.step,
         batch_size=item.batch_size,
+        compiler=compiler,
         all_reduces=len(schedule.all_reduces),
         of_this_batch=sum(each.needs_batch for each in schedule.all_reduces),
         under_products=schedule.under_products,
