@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import xgrad_optax
+from tests.optimizers_under_test import relaxed
 from xgrad_optax import (
     base_params,
     delayed,
@@ -43,9 +44,7 @@ FORMS = {
     "last update": lambda s: with_weight_prediction(optax.adamw(0.1), s).tx,
     "late": lambda s: delayed(explicit(s), 2).tx,
     "late by leaf": lambda s: delayed(explicit(s), {"stage": 2, "head": 0}).tx,
-    "masked": lambda s: optax.masked(
-        explicit(s).tx, {"stage": {"w": True, "b": True}, "head": True}
-    ),
+    "masked": lambda s: optax.masked(explicit(s).tx, {"stage": True, "head": True}),
 }
 
 
@@ -62,11 +61,8 @@ def test_each_leaf_has_its_own_horizon(make):
 
 def test_a_whole_tree_and_a_prefix_are_the_same():
     whole = {"stage": {"w": 3, "b": 3}, "head": 0.5}
-    points = [explicit(s).lookahead_params for s in (HORIZONS, whole)]
-    one, other = (
-        advance(explicit(s).tx, point)[0]
-        for s, point in zip((HORIZONS, whole), points, strict=True)
-    )
+    pairs = [explicit(s) for s in (HORIZONS, whole)]
+    one, other = (advance(pair.tx, pair.lookahead_params)[0] for pair in pairs)
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
@@ -81,18 +77,14 @@ def test_a_whole_tree_and_a_prefix_are_the_same():
 def test_forms_that_hold_the_predicted_point_follow_the_explicit_one(make):
     pair = explicit(HORIZONS)
     expected, _ = advance(pair.tx, pair.lookahead_params)
-    params, state = advance(make(), lambda params, state: params)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
-        base_params(params, state),
-        expected,
-    )
+    base = base_params(*advance(make(), lambda params, state: params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), base, expected)
 
 
 def test_zero_everywhere_is_the_plain_optimizer():
     pair = explicit({"stage": 0, "head": 0})
     found, _ = advance(pair.tx, pair.lookahead_params)
-    expected, _ = advance(optax.adamw(0.1), lambda params, state: params)
+    expected, _ = advance(relaxed(optax.adamw(0.1)), lambda params, state: params)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
@@ -101,9 +93,8 @@ def test_state_has_the_plain_optimizer_s_leaves_and_pickles():
     assert len(jax.tree.leaves(state)) == len(jax.tree.leaves(optax.adamw(0.1).init(PARAMS)))
     restored = pickle.loads(pickle.dumps(state))
     assert jax.tree.structure(restored) == jax.tree.structure(state)
-    assert jax.tree.structure(state) != jax.tree.structure(
-        explicit({"stage": 1, "head": 0.5}).init(PARAMS)
-    )
+    others = explicit({"stage": 1, "head": 0.5}).init(PARAMS)
+    assert jax.tree.structure(state) != jax.tree.structure(others)
 
 
 def test_learning_rates_may_follow_a_schedule():
@@ -131,13 +122,11 @@ def test_trees_of_what_is_no_horizon(s, error, message):
         explicit(s)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda s: explicit(s, damped=True),
-        lambda s: with_weight_prediction(optax.sgd(0.1), s, predictor=zero_gradient()),
-    ],
-)
+def rolled_out(s):
+    return with_weight_prediction(optax.sgd(0.1), s, predictor=zero_gradient())
+
+
+@pytest.mark.parametrize("make", [lambda s: explicit(s, damped=True), rolled_out])
 def test_predictions_that_are_not_linear_have_one_horizon(make):
     with pytest.raises(ValueError, match="has one horizon for all leaves"):
         make(HORIZONS)
