@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.figures import ordered_colors
+from experiments.figures import ordered_colors, save
 from experiments.studies.bench.ask import Group
 from experiments.studies.bench.beside import Beside, beside_plain, bytes_accessed, step_ratio
 from experiments.studies.bench.records import BenchRecord, group_of
@@ -20,9 +20,6 @@ from experiments.studies.bench.variants import CONTROL, PLAIN, PREDICTED, VARIAN
 # others.
 _LARGEST_RATIO = 1.5
 _LARGEST_TRAFFIC = 12.0
-
-# In inches: the titles of the panels, and the names of the variants below, have room.
-_NARROWEST = 11.0
 
 Styles = Mapping[str, dict[str, Any]]
 Groups = Mapping[Group, Sequence[Beside]]
@@ -37,20 +34,12 @@ def draw_bars(path: Path, records: Sequence[BenchRecord], config: Any = None) ->
         config: not needed.
     """
     del config
-    bars(records).savefig(path, dpi=150)
-
-
-def bars(records: Sequence[BenchRecord]) -> Figure:
-    """Returns the figure."""
     groups = beside_plain(records, group_of)
     optimizers = list(dict.fromkeys(group.optimizer for group in groups))
     names = _variants(records)
     widest = max(sum(group.optimizer == name for group in groups) for name in optimizers)
     figure = Figure(
-        figsize=(
-            max(_NARROWEST, 5.0 + 0.26 * widest * len(names)),
-            1.1 + 2.5 * len(optimizers),
-        ),
+        figsize=(5.0 + 0.26 * widest * len(names), 1.1 + 2.5 * len(optimizers)),
         layout="constrained",
     )
     axes = figure.subplots(len(optimizers), 2, squeeze=False)
@@ -72,7 +61,7 @@ def bars(records: Sequence[BenchRecord]) -> Figure:
         ncols=6,
         frameon=False,
     )
-    return figure
+    save(figure, path)
 
 
 def _variants(records: Sequence[BenchRecord]) -> list[str]:

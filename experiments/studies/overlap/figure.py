@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.figures import ordered_colors
+from experiments.figures import ordered_colors, save
 from experiments.studies.overlap.ask import Config, Record
 
 
@@ -32,7 +32,7 @@ def draw_schedule(path: Path, records: Sequence[Record], config: Config) -> None
         panel.set_title(f"{examples} examples per device")
     for panel in panels[-1]:
         panel.set_xlabel("order: matrix products (black), all-reduces")
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def _draw_step(panel: Any, record: Record) -> None:

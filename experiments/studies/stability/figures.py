@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from experiments.arms import horizon_label
-from experiments.figures import frame, ordered_colors
+from experiments.figures import frame, ordered_colors, save
 from experiments.studies.stability.ask import Config, Record
 from xgrad_optax.stability import (
     best_horizon,
@@ -56,7 +56,7 @@ def draw_limits(path: Path, records: Sequence[Record], config: Config) -> None:
     for panel in (radii, limits, edge):
         frame(panel)
     figure.suptitle(f"SGDM with weight prediction on {config.problem}, μ = {config.momentum:g}")
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def _draw_radius(panel: Any, record: Record, momentum: float, color: Any) -> None:
@@ -125,7 +125,7 @@ def draw_choice(path: Path, records: Sequence[Record], config: Config) -> None:
         panel.legend(frameon=False)
         frame(panel)
     figure.suptitle(f"The quadratic model at μ = {momentum:g}")
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def draw_late(path: Path, records: Sequence[Record], config: Config) -> None:
@@ -155,7 +155,7 @@ def draw_late(path: Path, records: Sequence[Record], config: Config) -> None:
     figure.suptitle(
         f"Gradients that arrive τ updates late, the quadratic model at μ = {momentum:g}"
     )
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def _draw_ranges(panel: Any, momentum: float) -> None:
