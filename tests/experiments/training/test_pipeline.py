@@ -1,11 +1,14 @@
 """The asynchronous pipeline, one stage a device, against what it is defined to be."""
 
+import importlib.util
+
 import isolated
 import jax
 import numpy as np
 import pipeline_worker as worker
 import pytest
 
+from experiments.bench.targets import TARGETS
 from experiments.training.pipeline import PREDICTED, STASH
 
 
@@ -49,3 +52,14 @@ def test_nothing_is_communicated_but_two_permutes():
 def test_with_a_flush_it_is_the_plain_step_on_all_micro_batches(stages, micro_batches):
     found, plain = isolated.run(worker.flushed_and_plain, stages, micro_batches, 4, devices=stages)
     jax.tree.map(lambda f, e: np.testing.assert_allclose(f, e, rtol=0, atol=1e-6), found, plain)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda12_plugin") is None,
+    reason="jax-cuda12-plugin is not installed",
+)
+def test_on_eight_h100s_both_permutes_run_under_matrix_products():
+    """A tick of two layers has 16: forward, forward again, and two for each gradient."""
+    found = isolated.run(worker.products_under_permutes, TARGETS["h100"], 8, 2, timeout=300)
+    assert len(found) == 2
+    assert min(found) >= 4
