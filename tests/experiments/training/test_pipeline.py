@@ -5,8 +5,10 @@ import importlib.util
 import isolated
 import jax
 import numpy as np
+import pipeline_programs as programs
 import pipeline_worker as worker
 import pytest
+from small_pipeline import adamw_uniform, rolled_out
 
 from experiments.bench.targets import TARGETS
 from experiments.training.pipeline import PREDICTED, STASH
@@ -21,7 +23,7 @@ def test_every_update_is_that_of_explicit_version_queues(stages):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "backward"), [(worker.adamw_uniform, STASH), (worker.rolled_out, PREDICTED)]
+    ("optimizer", "backward"), [(adamw_uniform, STASH), (rolled_out, PREDICTED)]
 )
 def test_one_stage_is_the_plain_loop_bit_for_bit(optimizer, backward):
     plain, found = isolated.run(worker.plain_loop_and_one_stage, optimizer, backward)
@@ -45,7 +47,7 @@ def test_gradients_are_as_late_as_the_schedule_says(stages):
 
 
 def test_nothing_is_communicated_but_two_permutes():
-    assert isolated.run(worker.collectives, 4, devices=4) == ["collective-permute"] * 2
+    assert isolated.run(programs.collectives, 4, devices=4) == ["collective-permute"] * 2
 
 
 @pytest.mark.parametrize(("stages", "micro_batches"), [(1, 2), (4, 3)])
@@ -60,6 +62,6 @@ def test_with_a_flush_it_is_the_plain_step_on_all_micro_batches(stages, micro_ba
 )
 def test_on_eight_h100s_both_permutes_run_under_matrix_products():
     """A tick of two layers has 16: forward, forward again, and two for each gradient."""
-    found = isolated.run(worker.products_under_permutes, TARGETS["h100"], 8, 2, timeout=300)
+    found = isolated.run(programs.products_under_permutes, TARGETS["h100"], 8, 2, timeout=300)
     assert len(found) == 2
     assert min(found) >= 4
