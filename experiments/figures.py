@@ -8,13 +8,13 @@ from matplotlib import colormaps
 from experiments.statistics import mean_interval
 
 
-def ordered_colors(number: int, end: float = 0.85) -> np.ndarray:
+def ordered_colors(number: int, start: float = 0.0, end: float = 0.85) -> np.ndarray:
     """Returns so many colours in order.
 
     viridis stays ordered by lightness for every kind of colour vision; its pale end does not show
     on white.
     """
-    return colormaps["viridis"](np.linspace(0.0, end, number))
+    return colormaps["viridis"](np.linspace(start, end, number))
 
 
 def intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
