@@ -10,7 +10,7 @@ import pipeline_worker as worker
 import pytest
 from small_pipeline import adamw_uniform, rolled_out
 
-from experiments.bench.targets import TARGETS
+from experiments.compilers.targets import TARGETS
 from experiments.training.pipeline import PREDICTED, STASH
 
 
