@@ -53,19 +53,9 @@ def _by_size_and_devices(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 _KINDS = (
-    _Kind(
-        ask.STUDY,
-        split=("models", "optimizers"),
-    ),
-    _Kind(
-        ask.SCALE,
-        split=("sizes", "devices"),
-        sort=_by_size_and_devices,
-    ),
-    _Kind(
-        compiled.STUDY,
-        split=("models", "optimizers", "computes", "layouts", "devices"),
-    ),
+    _Kind(ask.STUDY, split=("models", "optimizers")),
+    _Kind(ask.SCALE, split=("sizes", "devices"), sort=_by_size_and_devices),
+    _Kind(compiled.STUDY, split=("models", "optimizers", "computes", "layouts", "devices")),
 )
 
 
@@ -106,7 +96,8 @@ def read_results(source: Path) -> Results:
             f"{str(source)!r} holds no results ({error}); give the folder that bench or scale "
             f"wrote, or the {_DATA} file of a page"
         ) from error
-    kind = next((kind for kind in _KINDS if f"{kind.study.noun}_planned" in meta), None)
+    said = meta if isinstance(meta, dict) else {}
+    kind = next((kind for kind in _KINDS if f"{kind.study.noun}_planned" in said), None)
     if kind is None:
         raise UsageError(f"{str(source)!r} was not written by bench or scale")
     if not records:
