@@ -76,6 +76,14 @@ TASKS: Mapping[str, Row] = {
         epochs=6,
         sgdm=0.01,
     ),
+    "lenet-patches": _cifar(
+        "LeNet on CIFAR-10, its convolutions as products of matrices: faster on a CPU",
+        "patch_lenet:PatchLeNet",
+        parameters=(62_006, 62_006),
+        images=10_000,
+        epochs=6,
+        sgdm=0.01,
+    ),
     "alexnet": _cifar(
         "AlexNet on CIFAR-10",
         "alexnet:AlexNet",
