@@ -31,18 +31,20 @@ class Scale(NamedTuple):
         batch_size: examples per step, None for the task's.
         at_once: runs that one program trains side by side; 1 where that is no faster.
         rates: rates that a tuning begins with.
+        measured: training examples that the training loss is measured on, at most.
     """
 
     updates: int = 1_000
     batch_size: int | None = None
     at_once: int = 1
     rates: int = 3
+    measured: int = 2_000
 
 
 SCALES: Mapping[str, Scale] = {
     "digits": Scale(updates=400, at_once=15, rates=5),
     "lenet-patches": Scale(batch_size=16),
-    "decoder": Scale(batch_size=4),
+    "decoder": Scale(batch_size=4, measured=400),
 }
 
 
@@ -81,7 +83,7 @@ class Config:
     at_once: int = derived("runs side by side")
     rates: int = derived("rates that a tuning begins with, a factor of 2 apart")
     most_rates: int = fixed(15, "rates after which it is not extended")
-    measured: int = fixed(2_000, "training examples that the training loss is measured on, at most")
+    measured: int = derived("training examples that the training loss is measured on, at most")
 
     def completed(self) -> "Config":
         """Reads the row, if one is asked for, and what the task says."""
@@ -90,11 +92,7 @@ class Config:
             raise UsageError(f"seeds {sorted(both)} are for tuning and for reporting")
         scale = SCALES.get(config.task, Scale())
         return dataclasses.replace(
-            config,
-            updates=config.updates or scale.updates,
-            batch_size=scale.batch_size,
-            at_once=scale.at_once,
-            rates=scale.rates,
+            config, **scale._asdict() | {"updates": config.updates or scale.updates}
         )
 
     def items(self) -> list[Item]:
