@@ -1,6 +1,6 @@
 """The plot: the loss over the delay, one line an arm."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ def draw_delays(path: Path, records: Sequence[Record], config: Config) -> None:
     optimizers = list(dict.fromkeys(record.optimizer for record in records))
     figure = Figure(figsize=(2.4 + 4.4 * len(optimizers), 4.8), layout="constrained")
     panels = figure.subplots(1, len(optimizers), sharey=True, squeeze=False)[0]
-    colors = dict(zip(ARMS, ordered_colors(len(ARMS)), strict=True))
+    styles = _styles()
     for panel, optimizer in zip(panels, optimizers, strict=True):
-        _draw(panel, reported(records, optimizer), config, colors)
+        _draw(panel, reported(records, optimizer), config, styles)
         panel.set_title(optimizer, fontsize=10)
     panels[0].set_ylabel("training loss")
     figure.supxlabel("updates that gradients are late")
@@ -37,15 +37,38 @@ def draw_delays(path: Path, records: Sequence[Record], config: Config) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _draw(panel: Any, runs: Any, config: Config, colors: Any) -> None:
+def _styles() -> Mapping[str, Mapping[str, Any]]:
+    """By arm: full lines for those that predict, broken ones for the others; colours in order."""
+    groups = [[arm for arm in ARMS if _predicts(arm) == wanted] for wanted in (True, False)]
+    colors = {
+        arm: color
+        for group in groups
+        for arm, color in zip(group, ordered_colors(len(group), end=0.95), strict=True)
+    }
+    return {
+        arm: {
+            "color": colors[arm],
+            "marker": marker,
+            "markersize": 5,
+            "linewidth": 1.4,
+            "linestyle": "-" if _predicts(arm) else (0, (3, 2)),
+        }
+        for marker, arm in zip(_MARKERS, ARMS, strict=True)
+    }
+
+
+def _predicts(arm: str) -> bool:
+    return any(setting.horizon for setting in ARMS[arm].settings(1))
+
+
+def _draw(panel: Any, runs: Any, config: Config, styles: Any) -> None:
     """One optimizer; delays are drawn at equal distances."""
-    for marker, arm in zip(_MARKERS, ARMS, strict=True):
+    for arm, style in styles.items():
         delays = [delay for delay in config.delays if (arm, delay) in runs]
         if not delays:
             continue
         losses = [np.log(runs[arm, delay].counted(JUDGED)).mean() for delay in delays]
         places = [config.delays.index(delay) for delay in delays]
-        style = {"color": colors[arm], "marker": marker, "markersize": 5, "linewidth": 1.2}
         panel.plot(places, np.exp(losses), label=arm, **style)
     panel.set_xticks(range(len(config.delays)), [str(delay) for delay in config.delays])
     panel.set_yscale("log")
