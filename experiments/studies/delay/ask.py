@@ -45,6 +45,7 @@ SCALES: Mapping[str, Scale] = {
     "digits": Scale(updates=400, at_once=15, rates=5),
     "lenet-patches": Scale(batch_size=16),
     "decoder": Scale(batch_size=4, measured=400),
+    "decoder-tiny": Scale(measured=500),
 }
 
 
