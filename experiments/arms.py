@@ -168,6 +168,17 @@ def read_arm(name: str, optimizer: str) -> Arm:
     return Arm(PREDICTION, float(match[1]), predictor)
 
 
+def at_params(params: Any, opt_state: Any) -> Any:
+    """The point of an ordinary optimizer: the parameters."""
+    del opt_state
+    return params
+
+
+def as_it_is(gradient: GradientOf) -> GradientOf:
+    """What an ordinary optimizer does around a gradient: nothing."""
+    return gradient
+
+
 class Method(NamedTuple):
     """An arm, ready to train with by :func:`experiments.training.step.step`.
 
@@ -179,15 +190,9 @@ class Method(NamedTuple):
     """
 
     transform: "optax.GradientTransformation"
-    point: Callable[[Any, Any], Any]
-    evaluated: Callable[[Any, Any], Any]
-    around: Callable[[GradientOf], GradientOf]
-
-
-def at_params(params: Any, opt_state: Any) -> Any:
-    """The point of an ordinary optimizer: the parameters."""
-    del opt_state
-    return params
+    point: Callable[[Any, Any], Any] = at_params
+    evaluated: Callable[[Any, Any], Any] = at_params
+    around: Callable[[GradientOf], GradientOf] = as_it_is
 
 
 def make_method(
@@ -215,7 +220,7 @@ def make_method(
     decay = {"weight_decay": weight_decay} if row.decays and weight_decay is not None else {}
     rate = _scheduled(learning_rate, shape) if shape else learning_rate
     point = evaluated = at_params
-    around: Callable[[GradientOf], GradientOf] = _as_it_is
+    around: Callable[[GradientOf], GradientOf] = as_it_is
     if wanted.form == PREDICTION:
         point, transform = _predicted(row, wanted, rate, decay)
     elif wanted.form == SCHEDULE_FREE and row.schedule_free:
@@ -249,10 +254,6 @@ def _averaged(params: Any, opt_state: Any) -> Any:
     import optax
 
     return optax.contrib.schedule_free_eval_params(opt_state, params)
-
-
-def _as_it_is(gradient: GradientOf) -> GradientOf:
-    return gradient
 
 
 def clipped(

@@ -7,18 +7,13 @@ import argparse
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from experiments import studies
-from experiments.arguments import (
-    BAD_USAGE,
-    INTERRUPTED,
-    Parser,
-)
 from experiments.arms import OPTIMIZERS
-from experiments.bench.cli import add_bench, add_page, add_scale, list_bench
-from experiments.errors import UsageError
-from experiments.study import Command
+from experiments.errors import UsageError, missing
+from experiments.options import Parser
+from experiments.study import BAD_USAGE, INTERRUPTED, Command
 from experiments.tasks import TASKS
 
 
@@ -37,6 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_USAGE
+    except ModuleNotFoundError as error:
+        message = missing((error.name or "").partition(".")[0])
+        if message is None:
+            raise  # a fault of ours
+        print(f"error: {message}", file=sys.stderr)
+        return BAD_USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -49,10 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     known = parser.add_subparsers(required=True)
-    adders = [(command.place, command.add_to) for command in find_commands()]
-    adders += [(place, add) for place, add, _ in _NOT_YET_STUDIES]
-    for _, add in sorted(adders, key=lambda pair: pair[0]):
-        add(known)
+    for command in find_commands():
+        command.add_to(known)
     listing = known.add_parser("list", help="show everything that has a name")
     listing.set_defaults(command=_list)
     return parser
@@ -77,22 +76,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for name, optimizer in OPTIMIZERS.items():
         beside = f"; baseline: {optimizer.baseline}" if optimizer.baseline else ""
         print(f"  {name:<14} {optimizer.summary}{beside}")
-    listings = [
-        (command.place, lambda c=command: _print(c.listing())) for command in find_commands()
-    ]
-    listings += [(place, show) for place, _, show in _NOT_YET_STUDIES if show]
-    for _, show in sorted(listings, key=lambda pair: pair[0]):
-        show()
+    for command in find_commands():
+        for line in command.listing():
+            print(line)
     return 0
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line)
-
-
-_NOT_YET_STUDIES = (
-    (20, add_bench, list_bench),
-    (21, add_scale, None),
-    (22, add_page, None),
-)

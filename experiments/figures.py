@@ -1,20 +1,25 @@
 """What the figures share: colours in order, mean curves with intervals, quiet frames."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
 
 from experiments.statistics import mean_interval
 
+_MARGIN = 0.2  # inches beside words that go across a figure
 
-def ordered_colors(number: int, end: float = 0.85) -> np.ndarray:
+
+def ordered_colors(number: int, start: float = 0.0, end: float = 0.85) -> np.ndarray:
     """Returns so many colours in order.
 
     viridis stays ordered by lightness for every kind of colour vision; its pale end does not show
     on white.
     """
-    return colormaps["viridis"](np.linspace(0.0, end, number))
+    return colormaps["viridis"](np.linspace(start, end, number))
 
 
 def intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -43,3 +48,26 @@ def frame(panel: Any) -> None:
     """Gives a panel a pale grid and takes away what frames it above and on the right."""
     panel.grid(True, color="0.9")
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def save(figure: Figure, path: Path, dpi: int = 150, **more: Any) -> None:
+    """Writes a figure, wider than it was made where its words have no room.
+
+    Args:
+        figure: has a constrained layout.
+        path: the PNG to write.
+        dpi: pixels per inch.
+        **more: as of ``savefig``.
+    """
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    across = [_width(words) / figure.dpi for words in (*figure.legends, *figure.texts)]
+    shares = [_width(panel.title) / _width(panel) for panel in figure.axes]
+    needed = max(width, *(inches + _MARGIN for inches in across), *(width * s for s in shares))
+    if needed > width:
+        figure.set_size_inches(needed, height)
+    figure.savefig(path, dpi=dpi, **more)
+
+
+def _width(artist: Artist) -> float:
+    return artist.get_window_extent().width

@@ -38,32 +38,40 @@ def new_folder(output: Path | None, name: str) -> Path:
     Raises:
         UsageError: the folder cannot be written to, or already holds something.
     """
-    try:
-        folder = _unused_name(name) if output is None else output
+    check_unused(output)
+    folder = _unused_name(name) if output is None else output
+    with _explained(output):
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UsageError(
-                f"folder {str(folder)!r} is not empty and nothing is overwritten; "
-                "give --output a new or empty folder, or leave it out"
-            )
         (folder / RUNS_FILE).touch(exist_ok=False)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to folder {str(output or 'runs')!r} ({error.strerror}); "
-            "give --output a folder that can be created or is empty and writable"
-        ) from error
     return folder
 
 
+def check_unused(output: Path | None) -> None:
+    """Raises a ``UsageError`` where :func:`new_folder` would; creates nothing."""
+    check_writable(output or Path("runs"))
+    if output is not None and output.exists() and any(output.iterdir()):
+        raise UsageError(
+            f"folder {str(output)!r} is not empty and nothing is overwritten; "
+            "give --output a new or empty folder, or leave it out"
+        )
+
+
 def check_writable(folder: Path) -> None:
-    """Creates a folder if need be; a ``UsageError`` says if nothing can be written to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+    """Raises a ``UsageError`` if a folder can neither be written to nor made; creates nothing."""
+    with _explained(folder):
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
             pass
+
+
+@contextlib.contextmanager
+def _explained(folder: Path | None) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(
-            f"cannot write to folder {str(folder)!r} ({error.strerror}); give --output another"
+            f"cannot write to folder {str(folder or 'runs')!r} ({error.strerror}); "
+            "give --output a folder that can be created or is empty and writable"
         ) from error
 
 
@@ -73,20 +81,10 @@ def _unused_name(name: str) -> Path:
     return next(folder for folder in itertools.chain([stem], numbered) if not folder.exists())
 
 
-@contextlib.contextmanager
-def withdraw(folder: Path) -> Iterator[None]:
-    """Takes a new folder back if the block fails: nothing is left of what cannot be done."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):  # what somebody else has put there stays
-            (folder / RUNS_FILE).unlink()
-            folder.rmdir()
-        raise
-
-
 def append_records(file: Path, records: Iterable["DataclassInstance"]) -> None:
     """Appends dataclasses to a file, one a line: a later interruption cannot lose them.
+
+    The file and its folder are made if need be.
 
     All or nothing: lines that the disk has no room for are taken back.
 
@@ -95,6 +93,7 @@ def append_records(file: Path, records: Iterable["DataclassInstance"]) -> None:
     """
     lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) for record in records]
     text = "".join(f"{line}\n" for line in lines).encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
     # Without a buffer, which would write what is left of a line once more when it is closed.
     with file.open("ab", buffering=0) as opened:
         before = opened.seek(0, os.SEEK_END)

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from experiments.errors import UsageError, unknown_name
 
@@ -11,7 +11,7 @@ _LARGEST_DELAY = 1_000  # so many gradients are kept
 _LARGEST_SEED = 2**31  # together with that many seeds still a 32-bit number
 
 
-def one_of(kind: str, valid: Mapping[str, object]) -> Callable[[str], str]:
+def one_of(kind: str, valid: Collection[str]) -> Callable[[str], str]:
     """Returns the type of a name that must be among ``valid``."""
 
     def check(text: str) -> str:

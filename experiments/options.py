@@ -14,7 +14,7 @@ Nothing here imports JAX: help and errors come at once.
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -112,7 +112,7 @@ def many(
 
 
 def choice(
-    kind: str, valid: Mapping[str, object], default: Any, help: str = "", metavar: str | None = None
+    kind: str, valid: Collection[str], default: Any, help: str = "", metavar: str | None = None
 ) -> Any:
     """A field with one of several names."""
     return one(one_of(kind, valid), default, metavar, help)
@@ -120,7 +120,7 @@ def choice(
 
 def names(
     kind: str,
-    valid: Mapping[str, object],
+    valid: Collection[str],
     default: Sequence[str] | None = (),
     help: str = "",
     *,

@@ -19,8 +19,9 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table as TerminalTable
+from rich.text import Text
 
-from experiments.folder import REPORT_FILE
+from experiments.folder import FILES_NOTE, REPORT_FILE
 from experiments.provenance import describe_origin
 
 TABLE_STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "pad_edge": False}
@@ -72,6 +73,7 @@ class Table:
         *,
         style: Callable[[Any], str] = lambda row: "",
         section: Callable[[Any], object] = lambda row: None,
+        headed: bool = False,
     ) -> TerminalTable:
         """Returns the table for a terminal.
 
@@ -79,6 +81,7 @@ class Table:
             title: what stands above it.
             style: the look of a row.
             section: what rows between two lines have in common.
+            headed: whether that stands above them.
         """
         table = TerminalTable(title=title, **TABLE_STYLE)
         for column in self.columns:
@@ -88,6 +91,8 @@ class Table:
         for row, cells in zip(self.rows, self.cells(), strict=True):
             if section(row) != previous:
                 table.add_section()
+                if headed:
+                    table.add_row(Text(str(section(row)), "bold"))
             table.add_row(*cells, style=style(row))
             previous = section(row)
         return table
@@ -193,7 +198,8 @@ def page_text(
     """Returns the text of a study's page.
 
     Besides the holes of the study there are ``config``, ``meta``, ``origin``, ``interrupted``
-    (None for a complete run) and ``figures``, by name of the file (None without records).
+    (None for a complete run), ``figures``, by name of the file (None without records), and
+    ``files``, which says where everything is.
 
     Args:
         page: the study's module.
@@ -210,6 +216,7 @@ def page_text(
         "origin": describe_origin(meta),
         "interrupted": _interrupted(meta),
         "figures": {name: name if records else None for name in page.FIGURES},
+        "files": FILES_NOTE,
     }
     return fill(prose, holes | page.holes(records, config, meta) | more)
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from experiments.folder import RUNS_FILE, append_records, new_folder, withdraw, write_meta
+from experiments.folder import RUNS_FILE, append_records, check_unused, new_folder, write_meta
 from experiments.options import Parser, add_options, read_options, recorded
 from experiments.provenance import describe_environment
 
@@ -87,15 +87,11 @@ class Study(Command):
         item_name: how progress shows an item.
         folder: what a new run folder's name begins with; may have holes for the configuration,
             as in ``"compare-{task}"``.
-        work: the module in the study's folder that does the work.
-        page: the module that writes the page.
     """
 
     noun: str = "arms"
     item_name: Callable[[Any], str] = str
     folder: str
-    work: str = "work"
-    page: str = "page"
 
     def part(self, name: str) -> Any:
         """Imports a module of the study's folder: only now, so that help costs nothing."""
@@ -114,17 +110,17 @@ def run(study: Study, config: Any) -> int:
         The exit status: 0, or 130 after Ctrl-C.
 
     Raises:
-        UsageError: something that was asked for cannot be done; then no folder is left.
+        UsageError: something that was asked for cannot be done; then no folder is made.
     """
     from experiments.page import publish
     from experiments.progress import Progress
 
-    folder = new_folder(config.output, study.folder.format_map(vars(config)))
+    check_unused(config.output)
     progress = Progress(study.noun, study.item_name)
-    with withdraw(folder):
-        work = study.part(study.work).prepare(config, progress)
+    work, page = study.part("work").prepare(config, progress), study.part("page")
+    folder = new_folder(config.output, study.folder.format_map(vars(config)))
     records, meta = run_all(config.items(), work, folder, recorded(config), progress)
-    publish(folder, study.part(study.page), records, config, meta)
+    publish(folder, page, records, config, meta)
     return 0 if meta["status"] == "complete" else INTERRUPTED
 
 
@@ -149,35 +145,34 @@ def run_all(
         ``"complete"``, or ``"interrupted"`` after Ctrl-C.
     """
     items, records, noun = list(items), [], progress.noun
-    with _on_record(folder, configuration) as meta:
-        meta |= {f"{noun}_finished": 0, f"{noun}_planned": len(items)}
-        with contextlib.closing(progress.through(items)) as shown:
-            for item in shown:
-                finished = work(item)
-                append_records(folder / RUNS_FILE, finished)
-                records += finished
-                meta[f"{noun}_finished"] += 1
+    meta = {"status": "running", "configuration": configuration, **describe_environment()}
+    meta |= {f"{noun}_finished": 0, f"{noun}_planned": len(items)}
+    with _on_record(folder, meta), contextlib.closing(progress.through(items)) as shown:
+        for item in shown:
+            finished = work(item)
+            append_records(folder / RUNS_FILE, finished)
+            records += finished
+            meta[f"{noun}_finished"] += 1
     return records, meta
 
 
 @contextlib.contextmanager
-def _on_record(folder: Path, configuration: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _on_record(folder: Path, meta: dict[str, Any]) -> Iterator[None]:
     """Keeps ``meta.json`` up to date; Ctrl-C ends the block and not the program.
 
-    Yields:
-        The contents, to add to; ``status`` is ``"running"``, and after the block ``"complete"`` or
-        ``"interrupted"``.
+    After the block ``status`` is ``"complete"``, ``"interrupted"``, or ``"failed"`` by an error.
     """
     start = time.monotonic()
-    meta = {"status": "running", "configuration": configuration, **describe_environment()}
     write_meta(folder, meta)  # even a killed run says what it was
+    meta["status"] = "failed"
     try:
-        yield meta
+        yield
         meta["status"] = "complete"
     except KeyboardInterrupt:
         meta["status"] = "interrupted"
-    meta["wall_seconds"] = round(time.monotonic() - start, 1)
-    write_meta(folder, meta)
+    finally:
+        meta["wall_seconds"] = round(time.monotonic() - start, 1)
+        write_meta(folder, meta)
 
 
 def leave(status: int) -> NoReturn:

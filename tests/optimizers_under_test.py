@@ -427,6 +427,18 @@ NAMED = (
         lambda rate, s: xgrad_optax.rmsprop(rate, s=s, momentum=0.9),
         lambda rate: predictors.rmsprop(momentum=0.9),
     ),
+    Named(
+        "sgdm_damped",
+        lambda rate: optax.sgd(rate, momentum=0.9),
+        lambda rate, s: xgrad_optax.sgdm(rate, s=s, damped=True),
+        lambda rate: predictors.sgdm(rate, momentum=0.9, damped=True),
+    ),
+    Named(
+        "adamw_damped",
+        optax.adamw,
+        lambda rate, s: xgrad_optax.adamw(rate, s=s, damped=True),
+        lambda rate: predictors.adam(rate, damped=True),
+    ),
     Named("adam", optax.adam, lambda rate, s: xgrad_optax.adam(rate, s=s), predictors.adam),
     Named("adamw", optax.adamw, lambda rate, s: xgrad_optax.adamw(rate, s=s), predictors.adam),
     Named(

@@ -41,7 +41,7 @@ def raises(kind, message):
         ("1", TypeError, "got s = '1' of type str"),
         (None, TypeError, "got s = None of type NoneType"),
         (1j, TypeError, "of type complex"),
-        ([1], TypeError, "of type list"),
+        ({1}, TypeError, "of type set"),
     ],
     ids=repr,
 )

@@ -60,6 +60,7 @@ class Case:
       options: hyperparameters, far from the defaults so that each of them must arrive.
       predictor: the closed form to wrap the namesake with, ``learning_rate -> predictor``.
       fields: in which field of Optax's state each of the reference's moments is.
+      predict: how the reference predicts.
     """
 
     γ: float
@@ -69,6 +70,12 @@ class Case:
     options: dict[str, Any]
     predictor: Callable[[Any], predictors.Predictor]
     fields: Mapping[str, str] = dataclasses.field(default_factory=lambda: OPTAX_FIELDS)
+    predict: Callable[..., Any] = reference.closed_form
+
+    def damped(self, predictor: Callable[[Any], predictors.Predictor]) -> "Case":
+        """The same, predicted as without further gradients."""
+        named = partial(self.named, damped=True)
+        return dataclasses.replace(self, named=named, predictor=predictor, predict=reference.damped)
 
     def reference(self) -> reference.Optimizer:
         return self.paper(**{PAPER_NAMES[name]: value for name, value in self.options.items()})
@@ -166,6 +173,20 @@ CASES = {
         partial(predictors.adabound, **ADABOUND),
     ),
 }
+DAMPED = {
+    "sgdm": partial(predictors.sgdm, momentum=0.8),
+    "rmsprop-momentum": partial(rmsprop_predictor, momentum=0.8),
+    "adam": partial(predictors.adam, **ADAM),
+    "nadam": partial(predictors.adam, **ADAM, nesterov=True),
+    "yogi": partial(predictors.yogi, **YOGI),
+    "adabelief": partial(predictors.adabelief, **BETAS, eps=1e-2),
+    "adam3": partial(predictors.adam3, **BETAS),
+}
+DAMPED_CASES = {
+    f"{name}-damped": CASES[name].damped(partial(predictor, damped=True))
+    for name, predictor in DAMPED.items()
+}
+LINEAR_CASES, CASES = CASES, CASES | DAMPED_CASES
 
 
 # --------------------------------------------------------------------------------------------------
@@ -328,7 +349,7 @@ def closed_forms(name):
 @pytest.mark.parametrize(("name", "form"), CASES_AND_FORMS)
 def test_closed_form_follows_the_paper(name, rate, s, form):
     case = CASES[name]
-    expected = run_reference(case.reference(), RATES[rate](case.γ)[1], s)
+    expected = run_reference(case.reference(), RATES[rate](case.γ)[1], s, case.predict)
     assert_same(closed_forms(name)[form, rate, s], expected)
 
 
@@ -348,14 +369,15 @@ def test_schedules_work_under_strict_promotion(argument):
 
 
 @EACH_FORM
-def test_scheduled_horizon_is_read_at_the_number_of_updates(make):
-    case = CASES["adam"]
+@pytest.mark.parametrize("name", ["adam", "adam-damped", "sgdm-damped"])
+def test_scheduled_horizon_is_read_at_the_number_of_updates(make, name):
+    case = CASES[name]
 
     def horizon(t):
         return 0.05 * t  # a float64; Optax's own schedules divide in float32
 
     def predict(optimizer, θ, s, γ):
-        return reference.closed_form(optimizer, θ, s(optimizer.t), γ)
+        return case.predict(optimizer, θ, s(optimizer.t), γ)
 
     actual = run(make(case, case.γ, horizon), case)
     assert_same(actual, run_reference(case.reference(), constant(case.γ)[1], horizon, predict))
@@ -476,13 +498,27 @@ def decay_predicted(optimizer, θ, s, γ):
     return reference.closed_form(optimizer, θ, s, γ) - s * γ(optimizer.t) * optimizer.λ * θ
 
 
+def damped_too_far(optimizer, θ, s, γ):
+    return reference.damped(optimizer, θ, s + 0.1, γ)
+
+
+def damped_without_bias_correction(optimizer, θ, s, γ):
+    optimizer.kept, optimizer.held = lambda β, k: β**k, lambda β, k: 1
+    θ_hat = reference.damped(optimizer, θ, s, γ)
+    del optimizer.kept, optimizer.held
+    return θ_hat
+
+
 DEBIASED = {"adam", "adamw", "nadam", "yogi", "adabelief", "adam3"}
 WRONG = {
-    horizon_too_long: set(CASES),
+    horizon_too_long: set(LINEAR_CASES),
     no_prediction: set(CASES),
-    rate_of_the_step_before: {name for name in CASES if "rmsprop" not in name},
+    rate_of_the_step_before: {name for name in LINEAR_CASES if "rmsprop" not in name},
     no_bias_correction: DEBIASED,
     decay_predicted: {"adamw", "lion"},
+    reference.closed_form: set(DAMPED_CASES),
+    damped_too_far: set(DAMPED_CASES),
+    damped_without_bias_correction: {f"{name}-damped" for name in DEBIASED & set(DAMPED)},
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from xgrad_optax._states import PREDICTION_STATES, XGradState, describe_states, find_states
-from xgrad_optax._trees import first_difference, is_none
+from xgrad_optax._trees import first_difference, is_none, is_tree
 from xgrad_optax._typing import OptState, PyTree
 
 
@@ -40,6 +40,31 @@ def checked_horizon(s: Any) -> Any:
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"{expected}, got s = {number}.")
     return s if isinstance(s, np.ndarray | jax.Array) else number
+
+
+def checked_horizons(s: Any) -> Any:
+    """Returns ``s`` checked, where it is a tree each of its leaves, as numbers; refuses others.
+
+    Raises:
+      TypeError: as :func:`checked_horizon`; for a tree by path, and also for schedules and arrays.
+      ValueError: as :func:`checked_horizon`, or a tree without leaves.
+    """
+    if not is_tree(s):
+        return checked_horizon(s)
+
+    def checked(path: Any, leaf: Any) -> float:
+        where = f"s at {jax.tree_util.keystr(path)}"
+        if callable(leaf) or isinstance(leaf, np.ndarray | jax.Array):
+            raise TypeError(f"{where} must be a number: a tree of horizons is fixed, got {leaf!r}.")
+        try:
+            return checked_horizon(leaf)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where}: {error}") from None
+
+    horizons = jax.tree_util.tree_map_with_path(checked, s, is_leaf=is_none)
+    if not jax.tree.leaves(horizons):
+        raise ValueError(f"The horizon `s` must be a number or a tree of numbers, got {s!r}.")
+    return horizons
 
 
 def checked_whole_number(value: Any, name: str) -> int:

@@ -77,7 +77,7 @@ def delayed(
 
     Examples:
       >>> import jax, jax.numpy as jnp, xgrad_optax
-      >>> lookahead_params, tx = delayed(xgrad_optax.sgdm(0.02, s=3), 2)
+      >>> lookahead_params, tx = delayed(xgrad_optax.sgdm(0.02, s=3, damped=True), 2)
       >>> loss_fn = lambda params: 0.5 * jnp.sum((params - 1.0) ** 2)
       >>> params = jnp.zeros(3)
       >>> opt_state = tx.init(params)

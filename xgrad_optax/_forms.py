@@ -61,7 +61,8 @@ def with_weight_prediction(
       inner: any Optax transform whose updates are added to the parameters.
       s: the horizon in steps, a real number >= 0 or a schedule of the number of updates. The papers
         find 1 best. ``optax.inject_hyperparams`` may inject it; a change takes effect with the next
-        update.
+        update. Linear predictors also take a tree of numbers, of the parameters' structure or a
+        prefix of it.
       predictor: what predicts the next update, from :mod:`xgrad_optax.predictors`;
         ``None`` for :func:`~xgrad_optax.predictors.last_update`.
 
@@ -153,7 +154,7 @@ def xgrad(
 
     Args:
       inner: any Optax transform whose updates are added to the parameters.
-      s: the horizon in steps, a real number >= 0 or a schedule of the number of updates.
+      s: the horizon in steps, as :func:`with_weight_prediction` takes it.
       predictor: what predicts the next update, from :mod:`xgrad_optax.predictors`; ``None`` for
         the update just made, which needs no memory in this form.
       base_dtype: floating-point dtype of the base parameters, ``None`` for the parameters' own.

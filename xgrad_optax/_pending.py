@@ -78,9 +78,8 @@ class Ring(NamedTuple):
             return _read(pending, grads, (position + 1) % self.length), pending
         oldest = _read(pending, grads, slot)
         if reduce is not None:
-            # Nothing makes the reduction wait, but what uses it waits for this step's gradients:
-            # the compiler may then run the one under the computation of the others.
-            oldest, grads = jax.lax.optimization_barrier((reduce(oldest), grads))
+            _check_not_reduced(grads, oldest)
+            oldest, grads = _tied(reduce(oldest), grads)
         return oldest, _written(pending, grads, slot)
 
     def following(self, position: jax.Array) -> jax.Array:
@@ -105,6 +104,39 @@ class Ring(NamedTuple):
                     " each device has its own gradients in flight: see `pending_specs`.)"
                 )
         check_alike(jax.tree.map(lambda ring: ring[0], state.pending), grads)
+
+
+def _tied(reduced: Updates, grads: Updates) -> tuple[Updates, Updates]:
+    """Both as they are, the first no sooner than the second.
+
+    Nothing makes the reduction wait, but what uses it waits for this step's gradients: the compiler
+    may then run the one under the computation of the others. Where the types say over which devices
+    a value varies, they would say of both that they do, so nothing is tied there.
+    """
+    if _varying(grads):
+        return reduced, grads
+    return jax.lax.optimization_barrier((reduced, grads))
+
+
+def _check_not_reduced(grads: Updates, oldest: Updates) -> None:
+    """Refuses gradients that have been added up over devices before they came here."""
+    if reduced := sorted(_varying(oldest) - _varying(grads)):
+        raise ValueError(
+            f"The gradients are already summed over {reduced}, and reducing them again would scale"
+            " them by the number of devices: in shard_map, JAX sums the gradients of parameters"
+            " that are the same on all devices. Use jax.shard_map(..., check_vma=False), or take"
+            " the gradient at jax.lax.pcast(predicted, axis, to='varying')."
+        )
+
+
+def _varying(tree: PyTree) -> set[str]:
+    """Names of the mesh axes over which the types say that something varies."""
+    axes: set[str] = set()
+    for leaf in jax.tree.leaves(tree):
+        aval = jax.typeof(leaf)
+        manual = getattr(aval, "manual_axis_type", None)  # of JAX 0.10; it was `vma` itself before
+        axes |= manual.varying if manual is not None else getattr(aval, "vma", frozenset())
+    return axes
 
 
 def _read(pending: Updates, grads: Updates, slot: jax.Array) -> Updates:

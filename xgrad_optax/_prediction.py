@@ -9,16 +9,18 @@ import optax
 
 from xgrad_optax._checks import (
     check_inner_state,
-    checked_horizon,
+    checked_horizons,
     checked_inner,
     refuse_another_form,
 )
 from xgrad_optax._displacements import NOTHING
 from xgrad_optax._hyperparameters import Rule, is_array, scalar_leaf, scheduled
 from xgrad_optax._states import describe_states
+from xgrad_optax._trees import is_tree
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
 from xgrad_optax.predictors import Predictor, last_update
 from xgrad_optax.predictors._base import without_leaks
+from xgrad_optax.predictors._by_leaf import by_leaf
 
 
 class Prediction(NamedTuple):
@@ -27,7 +29,8 @@ class Prediction(NamedTuple):
     Attributes:
       inner: the inner transform.
       predictor: what predicts its updates.
-      s: the horizon, a number, a scalar array, or a schedule of the number of updates.
+      s: the horizon, a number, a scalar array, or a schedule of the number of updates. A tree of
+        horizons is the predictor's, and s is 1.
     """
 
     inner: optax.GradientTransformationExtraArgs
@@ -38,14 +41,16 @@ class Prediction(NamedTuple):
     def of(cls, inner: Any, s: Any, predictor: Any) -> "Prediction":
         """Checks the arguments; without a predictor it is that of the last update."""
         inner = checked_inner(inner)
-        s = checked_horizon(s)
+        horizons = checked_horizons(s)
         predictor = last_update() if predictor is None else predictor
         if not isinstance(predictor, Predictor):
             raise TypeError(
                 "The predictor must come from xgrad_optax.predictors, such as last_update()"
                 f" (called, with parentheses) or zero_gradient(), got {predictor!r}."
             )
-        return cls(inner, predictor.bind(inner), s)
+        if is_tree(horizons):
+            return cls(inner, by_leaf(predictor.bind(inner), horizons), 1.0)
+        return cls(inner, predictor.bind(inner), horizons)
 
     @property
     def is_off(self) -> bool:
@@ -97,7 +102,9 @@ class Prediction(NamedTuple):
 
     def check_rule(self, rule: Rule) -> None:
         """Refuses a state that another predictor has made."""
-        if not isinstance(rule.predictor, type(self.predictor)):
+        # Who reads the inner state alone needs nothing that another predictor should have kept.
+        free = rule.predictor.in_place and self.predictor.in_place
+        if not (free or isinstance(rule.predictor, type(self.predictor))):
             raise ValueError(
                 "The optimizer state was made with another predictor"
                 f" ({type(rule.predictor).__name__}, not {type(self.predictor).__name__}): make a"

@@ -34,6 +34,11 @@ def arrays_of(params: Params) -> Params:
     return jax.tree.map(jnp.asarray, unboxed(params))
 
 
+def is_tree(x: Any) -> bool:
+    """Whether ``x`` is a container with something in it."""
+    return not jax.tree_util.treedef_is_leaf(jax.tree.structure(x))
+
+
 def is_none(x: Any) -> bool:
     """Whether ``x`` is the gradient, or update, of a leaf that is not trained (Equinox)."""
     return x is None

@@ -88,7 +88,7 @@ def prepared_builder(name: str, data_dir: str) -> Any:
     except ImportError as error:
         raise UsageError(
             f"reading {name!r} needs TensorFlow Datasets ({error}); "
-            "install it with: python -m pip install 'xgrad_optax[data]'"
+            "install it with: python -m pip install '.[data]'"
         ) from error
     builder: Any
     try:

@@ -28,7 +28,7 @@ class Progress(NamedTuple):
 
 
 def step(
-    method: Method, gradient: GradientOf, params: Any, opt_state: Any
+    method: Method, gradient: GradientOf, params: Any, opt_state: Any, **extra: Any
 ) -> tuple[Gradient, Any, Any]:
     """Takes one step: Algorithm 1, of which the plain optimizer is the case without prediction.
 
@@ -37,12 +37,14 @@ def step(
         gradient: maps parameters to the batch's gradient there.
         params: the true parameters.
         opt_state: the optimizer's state.
+        **extra: what the transform is given beside the gradient.
 
     Returns:
         What the backward pass gave, the new parameters and the new state.
     """
     found = method.around(gradient)(method.point(params, opt_state))
-    updates, opt_state = method.transform.update(found.params, opt_state, params)
+    update = optax.with_extra_args_support(method.transform).update
+    updates, opt_state = update(found.params, opt_state, params, **extra)
     return found, optax.apply_updates(params, updates), opt_state
 
 

@@ -1,12 +1,15 @@
+import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from experiments.arms import OPTIMIZERS, horizon_label
-from experiments.cli import main
+from experiments.cli import find_commands, main
+from experiments.errors import EXTRAS
 from experiments.folder import new_folder
 from experiments.tasks import TASKS
 
@@ -110,6 +113,64 @@ def test_bad_input_of_the_real_process_has_no_traceback(tmp_path):
     assert process.returncode == 2
     assert process.stderr.startswith("error: ")
     assert process.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [command.name for command in find_commands()])
+def test_a_command_says_which_extra_it_needs(command, tmp_path):
+    """As with the library alone: nothing that an extra brings can be imported."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(sys.argv[1].split()));"
+        "from experiments.cli import main; sys.exit(main(sys.argv[2:]))"
+    )
+    results = REPOSITORY / "experiments" / "results" / "scale.jsonl"
+    wanted = {"page": [str(results), "--output", "page.md"]}.get(command, [])
+    blocked = " ".join(name for modules in EXTRAS.values() for name in modules)
+    process = subprocess.run(
+        [sys.executable, "-c", code, blocked, command, *wanted],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    extra = "evidence" if command in ("run", "sweep") else "experiments"
+    assert process.returncode == 2
+    assert re.fullmatch(
+        r"error: .+ missing; install what this command needs with: "
+        rf"python -m pip install '\.\[{extra}\]'\n",
+        process.stderr,
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", ["run --task lenet", "horizon --problem cifar10"])
+def test_missing_data_are_said_before_a_folder_is_made(arguments, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert main(arguments.split()) == 2
+    assert "error: data set cifar10" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_modules_of_each_extra_are_those_of_its_distributions():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    distributions = importlib.metadata.packages_distributions()
+    known = {"numpy"} | distributions_of(project["dependencies"])  # jax brings NumPy
+    for extra, modules in EXTRAS.items():
+        brought = distributions_of(project["optional-dependencies"][extra])
+        if extra == "experiments":
+            brought |= known | distributions_of(project["optional-dependencies"]["flax"])
+        of_modules = {normal(distributions[module][0]) for module in modules}
+        assert of_modules == brought
+
+
+def distributions_of(requirements):
+    names = (re.match(r"[\w.-]+", requirement)[0] for requirement in requirements)
+    return {normal(name) for name in names} - {"xgrad-optax"}
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_a_folder_with_results_is_refused_and_untouched(comparisons, capsys):

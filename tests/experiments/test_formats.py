@@ -4,7 +4,12 @@ import math
 
 import pytest
 
-from experiments.formats import format_difference, format_interval
+from experiments.formats import (
+    format_bytes,
+    format_count,
+    format_difference,
+    format_interval,
+)
 from experiments.statistics import Interval
 
 
@@ -29,3 +34,20 @@ def test_intervals_show_the_digits_that_mean_something(interval, text):
 def test_differences_are_signed_and_starred():
     assert format_difference(Interval(0.5, 0.11)) == "+0.50 ± 0.11*"
     assert format_difference(Interval(-0.5, 0.6)) == "-0.5 ± 0.6"
+
+
+@pytest.mark.parametrize(
+    ("write", "number", "text"),
+    [
+        (format_bytes, 0, "0 B"),
+        (format_bytes, 999, "999 B"),
+        (format_bytes, 1000, "1.0 kB"),
+        (format_bytes, 999_960, "1.0 MB"),
+        (format_bytes, -50_356_224, "-50.4 MB"),
+        (format_bytes, 9.8e15, "9800.0 TB"),
+        (format_count, 12_589_056, "12.6 M"),
+        (format_count, 7, "7"),
+    ],
+)
+def test_numbers_are_readable(write, number, text):
+    assert write(number) == text

@@ -42,7 +42,9 @@ def test_list(capsys):
     assert capsys.readouterr().out == (GOLDEN / "list.txt").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", ["bench-cpu", "scale"])
+@pytest.mark.parametrize(
+    "name", ["bench-cpu", "scale", "bench-h100-compiled", "bench-v5e-compiled"]
+)
 def test_committed_pages_are_made_again_byte_for_byte(name, tmp_path):
     page = tmp_path / f"{name}.md"
     assert main(["page", str(RESULTS / f"{name}.jsonl"), "--output", str(page)]) == 0

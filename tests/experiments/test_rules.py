@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 STUDIES = EXPERIMENTS / "studies"
 FILES = sorted(EXPERIMENTS.rglob("*.py"))
+IN_STUDIES = sorted(STUDIES.rglob("*.py"))
 BELOW = [path for path in FILES if STUDIES not in path.parents and path.stem != "cli"]
 SLOW = {"jax", "flax", "optax", "numpy", "scipy", "sklearn", "matplotlib", "rich", "xgrad_optax"}
 
@@ -49,9 +50,11 @@ def names(paths):
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
-@pytest.mark.parametrize("path", sorted(STUDIES.glob("*/*.py")), ids=lambda path: module_of(path))
+@pytest.mark.parametrize(
+    "path", sorted(STUDIES.glob("*/**/*.py")), ids=lambda path: module_of(path)
+)
 def test_no_study_imports_another(path):
-    own = module_of(path.parent)
+    own = f"experiments.studies.{path.relative_to(STUDIES).parts[0]}"
     others = [name for name in imports(path) if within(name, "experiments.studies")]
     assert all(within(name, own) for name in others if name != "experiments.studies")
 
@@ -61,19 +64,19 @@ def test_nothing_below_imports_the_studies(path):
     assert not [name for name in imports(path) if within(name, "experiments.studies")]
 
 
-@pytest.mark.parametrize("path", sorted(STUDIES.glob("*/work.py")), ids=lambda p: p.parent.name)
+@pytest.mark.parametrize("path", sorted(STUDIES.rglob("work.py")), ids=lambda p: p.parent.name)
 def test_work_never_knows_the_page(path):
     seen, todo = set(), [path]
     while todo:
         file = todo.pop()
         seen.add(file)
-        neighbours = (file.parent / f"{name.rpartition('.')[2]}.py" for name in imports(file))
-        todo += [each for each in neighbours if each in FILES and each not in seen]
-    assert path.with_name("page.py") not in seen
+        files = (ROOT / f"{name.replace('.', '/')}.py" for name in imports(file))
+        todo += [each for each in files if each in IN_STUDIES and each not in seen]
+    assert "page.py" not in {file.name for file in seen}
     assert not any(within(name, "experiments.page") for file in seen for name in imports(file))
 
 
-@pytest.mark.parametrize("path", sorted(STUDIES.glob("*/ask.py")), ids=lambda p: p.parent.name)
+@pytest.mark.parametrize("path", sorted(STUDIES.rglob("ask.py")), ids=lambda p: p.parent.name)
 def test_asking_imports_nothing_slow(path):
     """Neither the file nor what it imports, as far as importing it runs."""
     seen, todo = set(), [path]

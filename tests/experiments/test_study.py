@@ -103,14 +103,38 @@ def test_ctrl_c_before_anything_has_finished(tmp_path, folder):
     assert not (folder / "f.txt").exists()
 
 
+def test_a_killed_run_has_said_how_much_was_planned(tmp_path, folder):
+    def prepare(config, progress):
+        def look(number):
+            meta = read_meta(folder)
+            assert (meta["status"], meta["numbers_planned"]) == ("running", 3)
+            return squares(config, progress)(number)
+
+        return look
+
+    assert run(make_study(prepare, tmp_path), Config(output=folder)) == INTERRUPTED
+
+
+def test_an_error_leaves_what_has_finished_and_says_that_the_run_failed(tmp_path, folder):
+    def prepare(config, progress):
+        return lambda number: [Record(number, 1 // (2 - number))]
+
+    with pytest.raises(ZeroDivisionError):
+        run(make_study(prepare, tmp_path), Config(output=folder))
+    meta = read_meta(folder)
+    assert (meta["status"], meta["numbers_finished"]) == ("failed", 1)
+    assert len(read_records(folder)) == 1
+
+
 @pytest.mark.parametrize("error", [UsageError("no data"), KeyboardInterrupt()])
-def test_nothing_is_left_of_what_cannot_be_prepared(error, tmp_path, folder):
+def test_no_folder_is_made_for_what_cannot_be_prepared(error, tmp_path):
     def refuse(config, progress):
+        assert not (tmp_path / "runs").exists()
         raise error
 
     with pytest.raises(type(error)):
-        run(make_study(refuse, tmp_path), Config(output=folder))
-    assert not folder.exists()
+        run(make_study(refuse, tmp_path), Config(output=tmp_path / "runs" / "run"))
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(("status", "last"), [(0, "late"), (INTERRUPTED, "written")])

@@ -13,6 +13,7 @@ from tests.reference.algorithm_1 import (
     Trajectory,
     algorithm_1,
     closed_form,
+    damped,
     last_update,
     zero_gradient,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "Yogi",
     "algorithm_1",
     "closed_form",
+    "damped",
     "in_flight",
     "last_update",
     "late_algorithm",

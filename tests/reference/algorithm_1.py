@@ -70,6 +70,14 @@ def closed_form(optimizer: Optimizer, θ: Vector, s: float, γ: LearningRate) ->
     return θ + s * optimizer.next_update(γ(optimizer.t))
 
 
+def damped(optimizer: Optimizer, θ: Vector, s: float, γ: LearningRate) -> Vector:
+    """θ̂_{t+s} = θ_t + d_t Σ_{k=1..s} w_k, linear between whole steps; γ stays that of d_t."""
+    whole = math.floor(s)
+    steps = sum(optimizer.weight(k) for k in range(1, whole + 1))
+    steps += (s - whole) * optimizer.weight(whole + 1)
+    return θ + steps * optimizer.next_update(γ(optimizer.t))
+
+
 def last_update(optimizer: Optimizer, θ: Vector, s: float, γ: LearningRate) -> Vector:
     """θ̂_{t+s} = θ_t + s u_t."""
     del γ

@@ -47,9 +47,21 @@ class Optimizer(abc.ABC):
     def next_update(self, γ: float) -> Vector:
         """d_t, after t >= 1 updates; ``γ`` is the learning rate of update t + 1."""
 
+    def weight(self, k: int) -> float:
+        """w_k: d_{t+k} = w_k d_t if g_{t+1} = … = g_{t+k} = 0, with the same γ and without λ."""
+        raise NotImplementedError
+
     def debiased(self, moment: Vector, β: float) -> Vector:
         """m̂_t = m_t / (1 - βᵗ)."""
         return moment / (1 - β**self.t)
+
+    def kept(self, β: float, k: int) -> float:
+        """m̂_{t+k} / m̂_t where m_{t+k} = βᵏ m_t."""
+        return β**k * (1 - β**self.t) / (1 - β ** (self.t + k))
+
+    def held(self, β: float, k: int) -> float:
+        """m̂_{t+k} / m̂_t where m_{t+k} = m_t."""
+        return (1 - β**self.t) / (1 - β ** (self.t + k))
 
 
 @dataclass
@@ -73,6 +85,9 @@ class SGDM(Optimizer):
 
     def next_update(self, γ):
         return -γ * self.v
+
+    def weight(self, k):
+        return self.μ**k
 
 
 @dataclass
@@ -125,6 +140,9 @@ class RMSpropMomentum(RMSprop):
     def next_update(self, γ):
         return self.b
 
+    def weight(self, k):
+        return self.μ**k
+
 
 @dataclass
 class Adam(Optimizer):
@@ -159,6 +177,10 @@ class Adam(Optimizer):
     def next_update(self, γ):
         return -γ * self.debiased(self.m, self.β1) / self.denominator()
 
+    def weight(self, k):
+        # As if ε were none: it keeps the weight beside √v̂_t that it has in d_t.
+        return self.kept(self.β1, k) / np.sqrt(self.kept(self.β2, k))
+
 
 @dataclass
 class AdamW(Adam):
@@ -186,6 +208,10 @@ class NAdam(Adam):
         m_next = self.m / (1 - self.β1 ** (self.t + 1))
         m_bar = self.β1 * m_next + (1 - self.β1) * self.debiased(g, self.β1)
         return -γ * m_bar / self.denominator()
+
+    def weight(self, k):
+        # With g = 0, m̄_{t+k} = m̂_{t+k+1}.
+        return self.kept(self.β1, k + 1) / np.sqrt(self.kept(self.β2, k))
 
 
 @dataclass
@@ -238,6 +264,9 @@ class Yogi(Adam):
         self.keep_margin((self.v - g**2) / self.v)
         self.v = self.v - (1 - self.β2) * np.sign(self.v - g**2) * g**2
 
+    def weight(self, k):
+        return self.kept(self.β1, k) / np.sqrt(self.held(self.β2, k))
+
 
 @dataclass
 class AdaBelief(Optimizer):
@@ -263,6 +292,10 @@ class AdaBelief(Optimizer):
         m_hat, s_hat = self.debiased(self.m, self.β1), self.debiased(self.s, self.β2)
         return -γ * m_hat / (np.sqrt(s_hat) + self.ε)
 
+    def weight(self, k):
+        # Not what g = 0 does: s_{t+k} = s_t, though it would change a little.
+        return self.kept(self.β1, k) / np.sqrt(self.held(self.β2, k))
+
     def update(self, g, θ, γ):
         self.m = self.β1 * self.m + (1 - self.β1) * g
         self.s = self.β2 * self.s + (1 - self.β2) * (g - self.m) ** 2 + self.ε_root
@@ -287,6 +320,10 @@ class AdaM3(Optimizer):
 
     def next_update(self, γ):
         return -γ * self.debiased(self.m, self.β1) / np.sqrt(self.debiased(self.v, self.β2))
+
+    def weight(self, k):
+        # Not what g = 0 does: v_{t+k} = v_t, though it would change a little.
+        return self.kept(self.β1, k) / np.sqrt(self.held(self.β2, k))
 
     def update(self, g, θ, γ):
         self.m = self.β1 * self.m + (1 - self.β1) * g

@@ -22,6 +22,7 @@ def adam(
     eps_root: ArrayLike = 0.0,
     mu_dtype: DTypeLike | None = None,
     nesterov: bool = False,
+    damped: bool = False,
 ) -> WeightPrediction:
     r"""Adam with weight prediction.
 
@@ -38,6 +39,8 @@ def adam(
       eps_root: added inside the root.
       mu_dtype: dtype of the first moment; ``None`` for the parameters' own.
       nesterov: whether the updates are NAdam's.
+      damped: whether the steps shrink as they do without further gradients. See
+        :func:`xgrad_optax.predictors.adam`.
 
     Returns:
       ``(lookahead_params, tx)``.
@@ -55,9 +58,10 @@ def adam(
       XGrad, arXiv 2305.18240, algorithm 1 and table 1.
     """
     tx = optax.adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
-    return with_weight_prediction(
-        tx, s, predictor=predictors.adam(learning_rate, b1, b2, eps, eps_root)
+    predictor = predictors.adam(
+        learning_rate, b1, b2, eps, eps_root, damped=damped, nesterov=nesterov
     )
+    return with_weight_prediction(tx, s, predictor=predictor)
 
 
 def nadam(
@@ -69,6 +73,7 @@ def nadam(
     eps: ArrayLike = 1e-8,
     eps_root: ArrayLike = 0.0,
     mu_dtype: DTypeLike | None = None,
+    damped: bool = False,
 ) -> WeightPrediction:
     """NAdam with weight prediction: :func:`adam` with ``nesterov=True``.
 
@@ -80,6 +85,8 @@ def nadam(
       eps: added outside the root.
       eps_root: added inside the root.
       mu_dtype: dtype of the first moment; ``None`` for the parameters' own.
+      damped: whether the steps shrink as they do without further gradients. See
+        :func:`xgrad_optax.predictors.adam`.
 
     Returns:
       ``(lookahead_params, tx)``.
@@ -96,6 +103,7 @@ def nadam(
         eps_root=eps_root,
         mu_dtype=mu_dtype,
         nesterov=True,
+        damped=damped,
     )
 
 
@@ -111,6 +119,7 @@ def adamw(
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: WeightDecayMask = None,
     nesterov: bool = False,
+    damped: bool = False,
 ) -> WeightPrediction:
     r"""AdamW with weight prediction.
 
@@ -132,6 +141,8 @@ def adamw(
       weight_decay: strength of the decoupled decay.
       mask: which parameters decay, as in :func:`optax.adamw`.
       nesterov: whether the updates are NAdamW's.
+      damped: whether the steps shrink as they do without further gradients. See
+        :func:`xgrad_optax.predictors.adam`.
 
     Returns:
       ``(lookahead_params, tx)``.
@@ -151,9 +162,10 @@ def adamw(
     tx = optax.adamw(
         learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=nesterov
     )
-    return with_weight_prediction(
-        tx, s, predictor=predictors.adam(learning_rate, b1, b2, eps, eps_root)
+    predictor = predictors.adam(
+        learning_rate, b1, b2, eps, eps_root, damped=damped, nesterov=nesterov
     )
+    return with_weight_prediction(tx, s, predictor=predictor)
 
 
 def radam(
@@ -204,6 +216,7 @@ def yogi(
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-3,
+    damped: bool = False,
 ) -> WeightPrediction:
     r"""Yogi with weight prediction: Adam's prediction from Yogi's moments.
 
@@ -216,6 +229,8 @@ def yogi(
       b1: decay rate of the first moment.
       b2: decay rate of the second moment.
       eps: added outside the root.
+      damped: whether the steps shrink as they do without further gradients. See
+        :func:`xgrad_optax.predictors.yogi`.
 
     Returns:
       ``(lookahead_params, tx)``.
@@ -225,4 +240,5 @@ def yogi(
       is our extension by XGrad's principle.
     """
     tx = optax.yogi(learning_rate, b1, b2, eps)
-    return with_weight_prediction(tx, s, predictor=predictors.adam(learning_rate, b1, b2, eps))
+    predictor = predictors.yogi(learning_rate, b1, b2, eps, damped=damped)
+    return with_weight_prediction(tx, s, predictor=predictor)

@@ -16,6 +16,7 @@ def adabelief(
     eps: ArrayLike = 1e-16,
     eps_root: ArrayLike = 1e-16,
     nesterov: bool = False,
+    damped: bool = False,
 ) -> WeightPrediction:
     r"""AdaBelief with weight prediction, :math:`s_t` the moving average of :math:`(g - m)^2`.
 
@@ -31,6 +32,8 @@ def adabelief(
       eps: added outside the root.
       eps_root: added to the second moment at each step.
       nesterov: whether the updates use Nesterov's momentum.
+      damped: whether the steps shrink as they do without further gradients. See
+        :func:`xgrad_optax.predictors.adabelief`.
 
     Returns:
       ``(lookahead_params, tx)``.
@@ -39,7 +42,8 @@ def adabelief(
       XGrad, arXiv 2305.18240, algorithm 1 and table 1.
     """
     tx = optax.adabelief(learning_rate, b1, b2, eps, eps_root, nesterov=nesterov)
-    return with_weight_prediction(tx, s, predictor=predictors.adabelief(learning_rate, b1, b2, eps))
+    predictor = predictors.adabelief(learning_rate, b1, b2, eps, damped=damped, nesterov=nesterov)
+    return with_weight_prediction(tx, s, predictor=predictor)
 
 
 def adam3(
@@ -49,6 +53,7 @@ def adam3(
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-16,
+    damped: bool = False,
 ) -> WeightPrediction:
     r"""AdaM³ (AdaMomentum) with weight prediction, :math:`v_t` the second moment of :math:`m`.
 
@@ -62,6 +67,8 @@ def adam3(
       b1: decay rate of the first moment.
       b2: decay rate of the second moment.
       eps: added to the second moment at each step.
+      damped: whether the steps shrink as they do without further gradients. See
+        :func:`xgrad_optax.predictors.adam3`.
 
     Returns:
       ``(lookahead_params, tx)``; without prediction it is :func:`xgrad_optax.transforms.adam3`.
@@ -70,7 +77,8 @@ def adam3(
       XGrad, arXiv 2305.18240, algorithm 1 and table 1; AdaMomentum, arXiv 2106.11514.
     """
     tx = transforms.adam3(learning_rate, b1, b2, eps)
-    return with_weight_prediction(tx, s, predictor=predictors.adam3(learning_rate, b1, b2))
+    predictor = predictors.adam3(learning_rate, b1, b2, damped=damped)
+    return with_weight_prediction(tx, s, predictor=predictor)
 
 
 def adabound(

@@ -20,6 +20,7 @@ def sgdm(
     momentum: ArrayLike = 0.9,
     weight_decay: float | jax.Array = 0.0,
     accumulator_dtype: DTypeLike | None = None,
+    damped: bool = False,
 ) -> WeightPrediction:
     r"""SGD with momentum and weight prediction.
 
@@ -34,6 +35,8 @@ def sgdm(
       momentum: μ.
       weight_decay: λ, coupled L2 decay: added to the gradient before the momentum.
       accumulator_dtype: dtype of v; ``None`` for the parameters' own.
+      damped: whether v shrinks over the s steps, as it does without further gradients:
+        :math:`\sum_{k=1}^s \mu^k` in place of s. See :func:`xgrad_optax.predictors.sgdm`.
 
     Returns:
       ``(lookahead_params, tx)``.
@@ -54,7 +57,9 @@ def sgdm(
     # Without decay the state must be that of `optax.sgd` alone.
     if not (isinstance(weight_decay, int | float) and weight_decay == 0):
         tx = optax.chain(optax.add_decayed_weights(weight_decay), tx)
-    return with_weight_prediction(tx, s, predictor=predictors.sgdm(learning_rate))
+    return with_weight_prediction(
+        tx, s, predictor=predictors.sgdm(learning_rate, momentum, damped=damped)
+    )
 
 
 def rmsprop(
@@ -69,6 +74,7 @@ def rmsprop(
     momentum: ArrayLike | None = None,
     nesterov: bool = False,
     bias_correction: bool = False,
+    damped: bool = False,
 ) -> WeightPrediction:
     r"""RMSprop with weight prediction, :math:`\hat\theta_{t+s} = \theta_t + s u_t`.
 
@@ -86,6 +92,8 @@ def rmsprop(
       momentum: decay rate of the momentum buffer, ``None`` for no momentum.
       nesterov: whether the momentum is Nesterov's.
       bias_correction: whether the second moment is bias-corrected.
+      damped: whether the momentum buffer shrinks over the s steps, as it does without further
+        gradients. See :func:`xgrad_optax.predictors.rmsprop`.
 
     Returns:
       ``(lookahead_params, tx)``.
@@ -113,7 +121,9 @@ def rmsprop(
         nesterov=nesterov,
         bias_correction=bias_correction,
     )
-    return with_weight_prediction(tx, s, predictor=predictors.rmsprop(momentum))
+    return with_weight_prediction(
+        tx, s, predictor=predictors.rmsprop(momentum, damped=damped, nesterov=nesterov)
+    )
 
 
 def lion(

@@ -17,7 +17,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from xgrad_optax._hyperparameters import Hyperparameters
 from xgrad_optax._typing import Updates
+from xgrad_optax.predictors import _damping
 from xgrad_optax.transforms import (
     ScaleByAdaBoundState,
     ScaleByAdaM3State,
@@ -118,29 +120,36 @@ class Family(NamedTuple):
       name: how error messages call it.
       state_type: type of the state that holds the moments.
       direction: the function above.
+      reach: of the damped form, ``(s, state, hyperparameters) -> steps``, see ``_damping.py``.
       counts_steps: whether that state has a ``count`` of the updates made.
     """
 
     name: str
     state_type: type
     direction: Callable[..., Direction]
+    reach: Callable[[Any, Any, Hyperparameters], Any] = _damping.none
     counts_steps: bool = True
 
 
-SGDM = Family("sgdm", optax.TraceState, velocity, counts_steps=False)
+SGDM = Family("sgdm", optax.TraceState, velocity, _damping.of_velocity, counts_steps=False)
 RMSPROP_MOMENTUM = Family(
-    "rmsprop with momentum", optax.TraceState, scaled_velocity, counts_steps=False
+    "rmsprop with momentum",
+    optax.TraceState,
+    scaled_velocity,
+    _damping.of_velocity,
+    counts_steps=False,
 )
-ADAM = Family("adam", optax.ScaleByAdamState, adam)
-ADABELIEF = Family("adabelief", optax.ScaleByBeliefState, adabelief)
-ADAM3 = Family("adam3", ScaleByAdaM3State, adam3)
+ADAM = Family("adam", optax.ScaleByAdamState, adam, _damping.of_adam)
+YOGI = Family("yogi", optax.ScaleByAdamState, adam, _damping.of_first_moment)
+ADABELIEF = Family("adabelief", optax.ScaleByBeliefState, adabelief, _damping.of_first_moment)
+ADAM3 = Family("adam3", ScaleByAdaM3State, adam3, _damping.of_first_moment)
 RADAM = Family("radam", optax.ScaleByAdamState, radam)
 LION = Family("lion", optax.ScaleByLionState, lion)
 ADABOUND = Family("adabound", ScaleByAdaBoundState, adabound)
 
 FAMILIES = {
     family.name: family
-    for family in (SGDM, RMSPROP_MOMENTUM, ADAM, ADABELIEF, ADAM3, RADAM, LION, ADABOUND)
+    for family in (SGDM, RMSPROP_MOMENTUM, ADAM, YOGI, ADABELIEF, ADAM3, RADAM, LION, ADABOUND)
 }
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.arms import horizon_label
 from experiments.compared import PLAIN, group_by_arm
-from experiments.figures import frame, intervals, ordered_colors
+from experiments.figures import frame, intervals, ordered_colors, save
 from experiments.studies.compare.ask import Config, Record
 
 _PANELS_PER_ROW = 3
@@ -53,7 +53,7 @@ def plot_curves(path: Path, records: Sequence[Record], config: Config) -> None:
             panel.remove()
             strip.remove()
     _label(figure, axes, config, styles)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def _pairs(axes: np.ndarray) -> list[tuple[Any, Any]]:

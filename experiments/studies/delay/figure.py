@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.figures import frame, ordered_colors
+from experiments.figures import frame, ordered_colors, save
 from experiments.studies.delay.arms import ARMS
 from experiments.studies.delay.ask import JUDGED, Config, Record
 from experiments.studies.delay.shares import reported
@@ -34,7 +34,7 @@ def draw_delays(path: Path, records: Sequence[Record], config: Config) -> None:
     figure.supxlabel("updates that gradients are late")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def _styles() -> Mapping[str, Mapping[str, Any]]:

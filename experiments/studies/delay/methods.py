@@ -7,7 +7,7 @@ import jax
 import optax
 
 import xgrad_optax
-from experiments.arms import Method, at_params, clipped
+from experiments.arms import Method, as_it_is, at_params, clipped
 from experiments.recipe import Recipe
 from experiments.studies.delay.arms import (
     DC_ASGD,
@@ -93,7 +93,7 @@ def method_of(
         ahead = setting.horizon * setting.strength
         transform = following_drift(late.tx, delay)
         point = _after_drift(ahead)
-    around = clipped(_as_it_is, protocol.clip_norm) if protocol.clip_norm else _as_it_is
+    around = clipped(as_it_is, protocol.clip_norm) if protocol.clip_norm else as_it_is
     return Method(transform, point, at_params, around)
 
 
@@ -103,10 +103,6 @@ def _scheduled(learning_rate: Any, shape: optax.Schedule) -> optax.Schedule:
 
 def _mean_over(axis: str) -> Callable[[Any], Any]:
     return lambda gradients: jax.lax.pmean(gradients, axis)
-
-
-def _as_it_is(gradient: Any) -> Any:
-    return gradient
 
 
 def _after_drift(ahead: Any) -> Callable[[Any, Any], Any]:

@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 
 from experiments.arms import OPTIMIZERS, read_arm
-from experiments.errors import UsageError
+from experiments.errors import UsageError, missing
 from experiments.kinds import count, one_of, positive, seed
 from experiments.options import choice, data_dir, many, names, one, positional, switch
 from experiments.study import Command
@@ -60,6 +60,12 @@ class SweepConfig:
     )
     dry_run: bool = switch("only list the rows and their runs")
 
+    def completed(self) -> "SweepConfig":
+        """Checks what the options alone do not say."""
+        if not self.dry_run:
+            check_installed()
+        return self
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportConfig:
@@ -72,12 +78,9 @@ class ReportConfig:
 
 def check_installed() -> None:
     """Says what to install before anything slow begins."""
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"{' and '.join(missing)} missing; install what this command needs with: "
-            "python -m pip install 'xgrad_optax[evidence]'"
-        )
+    absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if message := missing(*absent):
+        raise UsageError(message)
 
 
 RUN = Command(

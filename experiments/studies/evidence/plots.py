@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.arms import NESTEROV, PLAIN, SAM_EQUAL, SCHEDULE_FREE, read_arm
+from experiments.figures import save
 from experiments.studies.evidence.effects import (
     Comparison,
     Effect,
@@ -214,4 +215,4 @@ def _rates(summaries: Sequence[RowSummary]) -> Figure:
 
 def _save(figure: Figure, file: Path) -> None:
     # Without the version in it the same results give the same file.
-    figure.savefig(file, dpi=_DPI, metadata={"Software": None})
+    save(figure, file, dpi=_DPI, metadata={"Software": None})

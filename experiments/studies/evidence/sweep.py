@@ -16,7 +16,7 @@ from experiments.errors import UsageError
 from experiments.folder import append_records, check_writable
 from experiments.page import print_plain
 from experiments.progress import bar_columns
-from experiments.studies.evidence.ask import SweepConfig, check_installed
+from experiments.studies.evidence.ask import SweepConfig
 from experiments.studies.evidence.rows import Row, choose_rows, read_rows
 from experiments.study import INTERRUPTED
 from experiments.task import Protocol
@@ -258,7 +258,6 @@ def run_sweep(config: SweepConfig) -> int:
             print(f"{row.name:<28} {row.study:<11} {runs:>4} runs: {', '.join(row.arms)}")
         print(f"{len(rows)} rows, {total} runs")
         return 0
-    check_installed()
     check_writable(config.output)
 
     # Rows of one task follow each other: its data and what is compiled of it serve all of them.

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from experiments.figures import band, frame
+from experiments.figures import band, frame, save
 from experiments.studies.predict_gradients.ask import ARMS, PLAIN, Config, Record
 from experiments.studies.predict_gradients.summary import by_arm
 
@@ -43,7 +43,7 @@ def draw_curves(path: Path, records: Sequence[Record], config: Config) -> None:
             _draw(alignment, runs, _seconds, lambda run: run.rho, style, arm)
             _draw(fraction, runs, _seconds, lambda run: run.control_fraction, style, arm)
     _label(figure, [by_time, by_flops, alignment, fraction], config)
-    figure.savefig(path, dpi=130)
+    save(figure, path, dpi=130)
 
 
 def _seconds(run: Record) -> list[float]:

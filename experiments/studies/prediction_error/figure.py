@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.arms import horizon_label
 from experiments.compared import grouped
-from experiments.figures import band, frame, ordered_colors
+from experiments.figures import band, frame, ordered_colors, save
 from experiments.studies.prediction_error.ask import Config, Record
 
 NO_PREDICTION = 1.0
@@ -57,7 +57,7 @@ def draw_errors(path: Path, records: Sequence[Record], config: Config) -> None:
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.supxlabel("steps ahead")
     _add_legend(figure, config, styles)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def _styles(config: Config) -> dict[str, dict[str, Any]]:

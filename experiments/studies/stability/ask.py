@@ -131,8 +131,8 @@ STUDY = Study(
         "Measures the largest curvature of a network's loss, predicts from it the largest "
         "stable learning rate of SGDM for each horizon, and observes it: near that point, in "
         "mini-batch training and in full-batch training. Writes report.md, limits.png, "
-        "choice.png, runs.jsonl and meta.json to a new folder. Ctrl-C keeps the horizons that "
-        "have finished. About one minute for digits on two cores, longer for cifar10."
+        "choice.png, late.png, runs.jsonl and meta.json to a new folder. Ctrl-C keeps the horizons "
+        "that have finished. About one minute for digits on two cores, longer for cifar10."
     ),
     config=Config,
     folder="stability-{problem}",

@@ -9,14 +9,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from experiments.arms import horizon_label
-from experiments.figures import frame, ordered_colors
+from experiments.figures import frame, ordered_colors, save
 from experiments.studies.stability.ask import Config, Record
 from xgrad_optax.stability import (
     best_horizon,
+    effective_horizon,
     max_learning_rate,
     spectral_radius,
     stationary_variance,
+    widest_horizon,
 )
+
+_DELAYS = (0, 1, 2, 4, 8, 16)
 
 
 def draw_limits(path: Path, records: Sequence[Record], config: Config) -> None:
@@ -52,7 +56,7 @@ def draw_limits(path: Path, records: Sequence[Record], config: Config) -> None:
     for panel in (radii, limits, edge):
         frame(panel)
     figure.suptitle(f"SGDM with weight prediction on {config.problem}, μ = {config.momentum:g}")
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def _draw_radius(panel: Any, record: Record, momentum: float, color: Any) -> None:
@@ -121,4 +125,56 @@ def draw_choice(path: Path, records: Sequence[Record], config: Config) -> None:
         panel.legend(frameon=False)
         frame(panel)
     figure.suptitle(f"The quadratic model at μ = {momentum:g}")
-    figure.savefig(path, dpi=150)
+    save(figure, path)
+
+
+def draw_late(path: Path, records: Sequence[Record], config: Config) -> None:
+    """Draws what late gradients leave of the stable range, and which horizon gives some of it back.
+
+    Args:
+        path: the PNG to write.
+        records: the horizons that finished; nothing is measured here.
+        config: what was measured.
+    """
+    momentum = config.momentum
+    figure = Figure(figsize=(10.0, 4.2), layout="constrained")
+    horizons, delays = figure.subplots(1, 2)
+    fine = np.linspace(0, 18, 400)
+    for delay, color in zip(_DELAYS, ordered_colors(len(_DELAYS)), strict=True):
+        limits = max_learning_rate(1.0, fine, momentum, delay=delay)
+        horizons.plot(fine, limits, color=color, label=f"τ = {delay}")
+        if delay:
+            widest = float(widest_horizon(momentum, delay=delay))
+            horizons.plot(widest, _limit(widest, momentum, delay), "o", color=color)
+    horizons.set(xlabel="horizon s (dot: the widest range)", ylabel="largest stable γh")
+    horizons.set(yscale="log", title="Stable range over the horizon")
+    _draw_ranges(delays, momentum)
+    for panel in (horizons, delays):
+        panel.legend(frameon=False)
+        frame(panel)
+    figure.suptitle(
+        f"Gradients that arrive τ updates late, the quadratic model at μ = {momentum:g}"
+    )
+    save(figure, path)
+
+
+def _draw_ranges(panel: Any, momentum: float) -> None:
+    late = np.arange(1, 33)
+    rolled_out = [float(effective_horizon(tau + 1, momentum)) for tau in late]
+    lines = {
+        "s = 0": np.zeros(len(late)),
+        "s = τ": late,
+        "zero_gradient(), τ + 1": rolled_out,
+    }
+    for (label, s), color in zip(lines.items(), ordered_colors(len(lines)), strict=True):
+        limits = [_limit(h, momentum, tau) for h, tau in zip(s, late, strict=True)]
+        panel.plot(late, limits, color=color, label=label)
+    # Per unit of the rate at which it moves along a constant gradient, γ/(1 − μ).
+    without = [(1 - momentum) * _limit(0.0, 0.0, tau) for tau in late]
+    panel.plot(late, without, "--", color="0.4", label="no momentum, times 1 − μ")
+    panel.set(xlabel="delay τ", ylabel="largest stable γh", yscale="log", xscale="log")
+    panel.set_title("Stable range over the delay")
+
+
+def _limit(s: float, momentum: float, delay: Any) -> float:
+    return float(max_learning_rate(1.0, s, momentum, delay=int(delay)))

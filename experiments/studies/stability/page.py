@@ -10,9 +10,9 @@ from experiments.arms import horizon_label
 from experiments.formats import format_optional
 from experiments.page import Column, Table, shortfall
 from experiments.studies.stability.ask import Config, Record
-from experiments.studies.stability.figures import draw_choice, draw_limits
+from experiments.studies.stability.figures import draw_choice, draw_late, draw_limits
 
-FIGURES = {"limits.png": draw_limits, "choice.png": draw_choice}
+FIGURES = {"limits.png": draw_limits, "choice.png": draw_choice, "late.png": draw_late}
 
 
 def _observed(record: Record) -> str:

@@ -119,7 +119,7 @@ def test_stability_predicts_and_observes(run_on_quadratic, capsys):
         np.testing.assert_allclose(record["edge_sharpness"], edge, rtol=1e-3)
     table = read_table(folder, "Limits")
     assert [row[0] for row in table] == ["s=0", "s=1"]
-    for figure in ("limits.png", "choice.png"):
+    for figure in ("limits.png", "choice.png", "late.png"):
         assert (folder / figure).stat().st_size > 10_000
         assert f"]({figure})" in (folder / "report.md").read_text()
     assert "predicted: 2(1 + μ)" in capsys.readouterr().out

@@ -1,0 +1,40 @@
+"""Words have room in every figure."""
+
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from experiments.figures import save
+
+STUDIES = Path(__file__).parents[2] / "experiments" / "studies"
+
+
+@pytest.mark.parametrize("where", ["title", "legend", "panel"])
+def test_a_figure_grows_with_its_words(where, tmp_path):
+    figure = Figure(figsize=(2, 2), layout="constrained")
+    panel = figure.subplots()
+    words = "a sentence that two inches have no room for"
+    (line,) = panel.plot([0, 1], label=words)
+    if where == "title":
+        shown = figure.suptitle(words)
+    elif where == "legend":
+        shown = figure.legend(handles=[line], loc="outside lower center")
+    else:
+        shown = panel.set_title(words)
+    save(figure, tmp_path / "figure.png")
+    figure.draw_without_rendering()
+    extent = shown.get_window_extent()
+    assert figure.bbox.x0 <= extent.x0
+    assert extent.x1 <= figure.bbox.x1
+
+
+def test_a_figure_with_room_stays_as_it_was_made(tmp_path):
+    figure = Figure(figsize=(4, 2), layout="constrained")
+    figure.subplots().set_title("short")
+    save(figure, tmp_path / "figure.png")
+    assert figure.get_size_inches().tolist() == [4, 2]
+
+
+def test_every_study_saves_its_figures_this_way():
+    assert not [path for path in STUDIES.rglob("*.py") if ".savefig(" in path.read_text("utf-8")]
