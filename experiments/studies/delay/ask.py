@@ -184,7 +184,8 @@ STUDY = Study(
         "says how much of the loss due to that each arm gives back. Every arm has its own rate, "
         "chosen by other seeds from a grid that is extended until the best rate lies inside. "
         "Writes report.md, delays.png, runs.jsonl and meta.json to a new folder. Ctrl-C keeps the "
-        "arms that have finished. About three minutes for each optimizer on digits on two cores."
+        "arms that have finished. A few minutes for each optimizer on digits on two cores, half of "
+        "them for the arm in-flight."
     ),
     config=Config,
     folder="delay-{task}",

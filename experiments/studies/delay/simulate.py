@@ -66,7 +66,7 @@ class Simulator:
         """Loads the data and draws what is random."""
         self._config, self._task = config, task
         self._batch_size = config.batch_size or task.protocol.batch_size
-        if "in-flight" in config.arms and self._batch_size % WORKERS:
+        if IN_FLIGHT in config.arms and self._batch_size % WORKERS:
             raise UsageError(
                 f"the arm in-flight splits a batch among {WORKERS} workers, and a batch of "
                 f"{task.name} has {self._batch_size} examples; leave the arm out"
@@ -77,7 +77,10 @@ class Simulator:
         epochs = -(-steps // steps_per_epoch(data, self._batch_size))
         self._draws = draw(task, data, self._seeds, epochs, self._batch_size)
         size = task.protocol.measure_batch_size
-        measured = (take(data.train, np.arange(_measured(config, data.train))), data.validation)
+        measured = (
+            take(data.train, np.arange(_number_measured(config, data.train))),
+            data.validation,
+        )
         self._parts, self._weights = zip(
             *(stacked_batches(part, size) for part in measured), strict=True
         )
@@ -86,10 +89,12 @@ class Simulator:
     @functools.cached_property
     def start(self) -> Mapping[int, tuple[float, float, float]]:
         """By seed, the fields of :class:`Measured` before the first update."""
-        program = jax.jit(lambda draws, parts: jax.lax.map(
-            lambda variables: self._measures(variables, parts), draws.variables
-        ))  # fmt: skip
-        columns = self._measured(program(self._draws, self._parts))
+
+        def measured(variables: Variables, parts: Any) -> Any:
+            return jax.lax.map(lambda own: self._measures(own, parts), variables)
+
+        found = jax.jit(measured)(self._draws.variables, self._parts)
+        columns = self._measured(found)
         return dict(zip(self._seeds, zip(*columns, strict=True), strict=True))
 
     def train(self, optimizer: str, delay: int, runs: Sequence[Run]) -> Measured:
@@ -192,5 +197,5 @@ def _by_workers(step: Any, progress: Progress) -> tuple[Any, Progress]:
     return step, progress._replace(opt_state=opt_state)
 
 
-def _measured(config: Config, examples: Examples) -> int:
+def _number_measured(config: Config, examples: Examples) -> int:
     return min(config.measured, len(jax.tree.leaves(examples)[0]))

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from experiments.errors import UsageError
 from experiments.studies.delay.arms import DC_ASGD, IN_FLIGHT, LINEAR, WORKERS, Setting
 from experiments.studies.delay.ask import Config
 from experiments.studies.delay.simulate import Run, Simulator
@@ -191,3 +192,9 @@ def test_in_flight_each_worker_rolls_out_its_own_queue(simulator, drawn, delay):
 
 def test_the_start_is_that_of_the_seed(simulator, drawn):
     np.testing.assert_allclose(simulator.start[6][0], loss(drawn[0], drawn[2]), rtol=1e-5)
+
+
+def test_a_batch_that_workers_cannot_share_is_refused(config, regression):
+    message = "splits a batch among 4 workers, and a batch of regression has 6 examples"
+    with pytest.raises(UsageError, match=message):
+        Simulator(dataclasses.replace(config, batch_size=6), regression)
