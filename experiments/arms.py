@@ -231,7 +231,7 @@ def make_method(
         transform = row.plain.build(rate, **decay)
     if wanted.form in (SAM, SAM_EQUAL):
         around = _at_sharpest
-    return Method(transform, point, evaluated, _clipped(around, clip_norm) if clip_norm else around)
+    return Method(transform, point, evaluated, clipped(around, clip_norm) if clip_norm else around)
 
 
 def _scheduled(learning_rate: Any, shape: "optax.Schedule") -> "optax.Schedule":
@@ -256,7 +256,7 @@ def _averaged(params: Any, opt_state: Any) -> Any:
     return optax.contrib.schedule_free_eval_params(opt_state, params)
 
 
-def _clipped(
+def clipped(
     around: Callable[[GradientOf], GradientOf], norm: float
 ) -> Callable[[GradientOf], GradientOf]:
     """Bounds the norm of what ``around`` gives; the optimizer's state stays its own."""
@@ -265,11 +265,11 @@ def _clipped(
     clip = optax.clip_by_global_norm(norm)
 
     def bounded(gradient: GradientOf) -> GradientOf:
-        def clipped(params: Any) -> Gradient:
+        def within_norm(params: Any) -> Gradient:
             found = around(gradient)(params)
             return found._replace(params=clip.update(found.params, clip.init(params))[0])
 
-        return clipped
+        return within_norm
 
     return bounded
 

@@ -140,10 +140,6 @@ def train(
     )
 
 
-def _prepended(first: jax.Array, more: jax.Array) -> jax.Array:
-    return jnp.concatenate([first[None], more])
-
-
 def measure(task: Task, variables: Variables, batches: Any, weights: np.ndarray) -> Measures:
     """Returns the means over some examples, within a compiled program.
 

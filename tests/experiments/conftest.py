@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from experiments.arms import OPTIMIZERS
+from experiments.cli import find_commands
 from experiments.recipe import Recipe
 from experiments.task import Data, Metric, Protocol, Task, Variables, gradient_of
 from experiments.tasks import TASKS, Row, constant
+
+find_commands()  # help is written when they are imported: before a test adds names to the tables
 
 
 @pytest.fixture(autouse=True)

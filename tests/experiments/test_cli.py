@@ -143,6 +143,15 @@ def test_a_command_says_which_extra_it_needs(command, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("arguments", ["run --task lenet", "horizon --problem cifar10"])
+def test_missing_data_are_said_before_a_folder_is_made(arguments, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert main(arguments.split()) == 2
+    assert "error: data set cifar10" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_modules_of_each_extra_are_those_of_its_distributions():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     distributions = importlib.metadata.packages_distributions()

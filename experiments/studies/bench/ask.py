@@ -1,7 +1,7 @@
 """What ``bench`` is asked: which train steps are timed, or with a target only compiled for it."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from experiments.studies.bench.choices import (
     with_plain,
 )
 from experiments.studies.bench.compiled import ask as compiled
+from experiments.studies.bench.exact import Exact
+from experiments.studies.bench.floors import Least
 from experiments.studies.bench.optimizers import BENCHED
-from experiments.studies.bench.scale.ask import SCALE
+from experiments.studies.bench.presets import PRESETS
+from experiments.studies.bench.scale import ask as scale
 from experiments.studies.bench.variants import VARIANTS
 from experiments.studies.bench.workloads import WORKLOADS
 from experiments.study import Command, Study
-
-__all__ = ["PAGE", "SCALE", "STUDY", "Config", "Group", "PageConfig", "Preset"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,48 +45,6 @@ class Group:
         return f"{self.model} {self.optimizer} batch {self.batch_size}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Preset:
-    """Defaults for one occasion.
-
-    Attributes:
-        summary: one line for ``--help``.
-        models: keys into ``WORKLOADS``.
-        optimizers: keys into ``BENCHED``.
-        seconds: how long each group's steps are timed.
-        compilations: how often each step is compiled.
-    """
-
-    summary: str
-    models: tuple[str, ...]
-    optimizers: tuple[str, ...]
-    seconds: float
-    compilations: int
-
-
-PRESETS: Mapping[str, Preset] = {
-    "quick": Preset(
-        summary="two models, two optimizers, about two minutes on two cores",
-        models=("mlp", "lenet"),
-        optimizers=("sgdm", "adam"),
-        seconds=7.0,
-        compilations=2,
-    ),
-    "full": Preset(
-        summary="every model that a CPU can train",
-        models=("mlp", "lenet", "lstm", "vit", "decoder"),
-        optimizers=("sgdm", "rmsprop", "adam", "adamw"),
-        seconds=20.0,
-        compilations=5,
-    ),
-    "gpu": Preset(
-        summary="models of a GPU's size",
-        models=("mlp", "resnet50", "decoder-125m"),
-        optimizers=("sgdm", "adamw"),
-        seconds=30.0,
-        compilations=3,
-    ),
-}
 _PRESETS = "; ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items())
 
 
@@ -179,6 +138,58 @@ _ONLY_COMPILED = ("computes", "layouts", "devices")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Timed:
+    """Measured times; unlike the exact figures they depend on the machine and on chance.
+
+    Attributes:
+        compile_seconds: tracing, lowering and compiling, once per repetition.
+        step_seconds: one step, once per round; the same round of all variants of a group ran
+            side by side.
+        loss_is_finite: whether the loss still was a number in the last round.
+    """
+
+    compile_seconds: list[float]
+    step_seconds: list[float]
+    loss_is_finite: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One variant in one group.
+
+    Attributes:
+        model: name of the workload.
+        optimizer: name of the optimizer.
+        batch_size: examples per step.
+        variant: name of the variant.
+        parameters: number of parameters of the model.
+        params_bytes: their bytes.
+        carried: bytes of what the training loop keeps: parameters and optimizer state.
+        compilations: how often XLA compiled for the first steps of one run; 1 is right.
+        exact: figures of the compiled step.
+        floor: its lower bound, None where there is none.
+        timed: measured times.
+    """
+
+    model: str
+    optimizer: str
+    batch_size: int
+    variant: str
+    parameters: int
+    params_bytes: int
+    carried: int
+    compilations: int
+    exact: Exact
+    floor: Least | None
+    timed: Timed
+
+    @property
+    def place(self) -> Group:
+        """What it was measured side by side in."""
+        return Group(self.model, self.optimizer, self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PageConfig:
     """The configuration of ``python -m experiments page``."""
 
@@ -218,6 +229,7 @@ class _Bench(Study):
         return super().call(config) if isinstance(config, Config) else compiled.STUDY.call(config)
 
 
+SCALE = scale.STUDY
 STUDY = _Bench(
     name="bench",
     summary="measure what prediction costs beside plain Optax and its alternatives",

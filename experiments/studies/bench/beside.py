@@ -1,9 +1,9 @@
 """Every variant beside the plain step that was measured with it, and how pages write that."""
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from experiments.page import Column, Table
 from experiments.statistics import Bounds, median_interval
 from experiments.studies.bench.variants import PLAIN
 
-Place = TypeVar("Place", bound=Hashable)
 Figure = Callable[[Any], Any]
 """Reads a number off a record."""
 
@@ -54,13 +53,11 @@ class Beside(NamedTuple):
         return own / plain if plain else 1.0 if not own else math.inf
 
 
-def beside_plain(
-    records: Iterable[Any], place: Callable[[Any], Place]
-) -> dict[Place, list[Beside]]:
+def beside_plain(records: Iterable[Any]) -> dict[Any, list[Beside]]:
     """Returns what was measured at each place, in the order of records."""
     return {
         where: [Beside(record, _plain(members)) for record in members]
-        for where, members in grouped(records, place).items()
+        for where, members in grouped(records, attrgetter("place")).items()
     }
 
 

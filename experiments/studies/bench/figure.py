@@ -11,9 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments.figures import ordered_colors, save
-from experiments.studies.bench.ask import Group
+from experiments.studies.bench.ask import Group, Record
 from experiments.studies.bench.beside import Beside, beside_plain, bytes_accessed, step_ratio
-from experiments.studies.bench.records import BenchRecord, group_of
 from experiments.studies.bench.variants import CONTROL, PLAIN, PREDICTED, VARIANTS
 
 # What is beyond is written beside a bar that is cut off: SAM's second gradient would flatten all
@@ -25,7 +24,7 @@ Styles = Mapping[str, dict[str, Any]]
 Groups = Mapping[Group, Sequence[Beside]]
 
 
-def draw_bars(path: Path, records: Sequence[BenchRecord], config: Any = None) -> None:
+def draw_bars(path: Path, records: Sequence[Record], config: Any = None) -> None:
     """Draws the step times and the extra bytes accessed of all variants.
 
     Args:
@@ -34,7 +33,7 @@ def draw_bars(path: Path, records: Sequence[BenchRecord], config: Any = None) ->
         config: not needed.
     """
     del config
-    groups = beside_plain(records, group_of)
+    groups = beside_plain(records)
     optimizers = list(dict.fromkeys(group.optimizer for group in groups))
     names = _variants(records)
     widest = max(sum(group.optimizer == name for group in groups) for name in optimizers)
@@ -64,7 +63,7 @@ def draw_bars(path: Path, records: Sequence[BenchRecord], config: Any = None) ->
     save(figure, path)
 
 
-def _variants(records: Sequence[BenchRecord]) -> list[str]:
+def _variants(records: Sequence[Record]) -> list[str]:
     measured = {record.variant for record in records}
     return [name for name in VARIANTS if name in measured and name != PLAIN]
 

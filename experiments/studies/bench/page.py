@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from experiments.formats import format_bytes, format_count
 from experiments.page import Column, Table, shortfall
 from experiments.provenance import cautions
-from experiments.studies.bench.ask import Config, Group
+from experiments.studies.bench.ask import Config, Group, Record
 from experiments.studies.bench.beside import (
     VARIANT,
     Beside,
@@ -28,7 +28,6 @@ from experiments.studies.bench.beside import (
     temporary,
 )
 from experiments.studies.bench.figure import draw_bars
-from experiments.studies.bench.records import BenchRecord, group_of
 from experiments.studies.bench.variants import CONTROL, HORIZON, LEARNING_RATE, VARIANTS
 from experiments.studies.bench.workloads import WORKLOADS
 
@@ -42,11 +41,11 @@ _LEGEND = (
 _carried: Figure = attrgetter("carried")
 
 
-def _plain_step(record: BenchRecord) -> str:
+def _plain_step(record: Record) -> str:
     return f"{1e3 * np.median(record.timed.step_seconds):.3g} ms"
 
 
-def _plain_compilation(record: BenchRecord) -> str:
+def _plain_compilation(record: Record) -> str:
     return f"{np.median(record.timed.compile_seconds):.2f} s"
 
 
@@ -90,24 +89,24 @@ _IN_SHORT = (
 )
 
 
-def tables(records: Sequence[BenchRecord], config: Any, meta: Any) -> RenderableType:
+def tables(records: Sequence[Record], config: Any, meta: Any) -> RenderableType:
     """Returns the table for the terminal."""
-    rows = [row for members in beside_plain(records, group_of).values() for row in members]
+    rows = [row for members in beside_plain(records).values() for row in members]
     return Table(_IN_SHORT, rows).terminal(
         _LEGEND,
         style=lambda row: "dim" if row.record.variant == CONTROL else "",
-        section=lambda row: group_of(row.record),
+        section=lambda row: row.record.place,
         headed=True,
     )
 
 
-def notes(records: Sequence[BenchRecord], config: Any, meta: Mapping[str, Any]) -> Iterator[str]:
+def notes(records: Sequence[Record], config: Any, meta: Mapping[str, Any]) -> Iterator[str]:
     """Yields what a reader must know before the figures, one sentence each."""
     if missing := shortfall(meta):
         yield missing
     yield from cautions(meta, timed=True)
     for record in records:
-        name = f"{record.variant} of {group_of(record)}"
+        name = f"{record.variant} of {record.place}"
         if record.compilations != 1:
             yield f"{name} was compiled {record.compilations} times, not once."
         if not record.timed.loss_is_finite:
@@ -174,11 +173,9 @@ def _formula(variant: str) -> str:
     return floor.formula if floor else "none stated"
 
 
-def holes(
-    records: Sequence[BenchRecord], config: Config, meta: Mapping[str, Any]
-) -> dict[str, Any]:
+def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what fills ``page.md``."""
-    groups = beside_plain(records, group_of).items()
+    groups = beside_plain(records).items()
     on_cpu = meta["device"]["platform"] == "cpu"
     formula = Column("floor of its extra bytes accessed", _formula)
     return {

@@ -6,7 +6,7 @@ line for the run, then a line for each record) and, for ``bench``, its bar chart
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,15 +15,14 @@ from experiments.folder import META_FILE, RUNS_FILE
 from experiments.page import page_text
 from experiments.studies.bench import ask
 from experiments.studies.bench.compiled import ask as compiled
-from experiments.studies.bench.records import (
-    BenchRecord,
-    CompiledRecord,
-    ScaleRecord,
-    read_record,
-)
+from experiments.studies.bench.exact import Exact
+from experiments.studies.bench.floors import Least
 from experiments.study import Study
 
 _DATA, _CHART = ".jsonl", ".png"
+
+# Of records.
+_PARTS = {"exact": Exact, "floor": Least, "timed": ask.Timed}
 
 
 def page(config: ask.PageConfig) -> int:
@@ -40,15 +39,11 @@ class _Kind(NamedTuple):
 
     Attributes:
         study: the study.
-        record: its records.
-        item: what tells its items apart in the records.
         split: the options whose values may be split over several runs.
         sort: puts the records of several runs in order.
     """
 
     study: Study
-    record: type
-    item: tuple[str, ...]
     split: tuple[str, ...]
     sort: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = list
 
@@ -58,25 +53,9 @@ def _by_size_and_devices(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 _KINDS = (
-    _Kind(
-        ask.STUDY,
-        BenchRecord,
-        item=("model", "optimizer", "batch_size"),
-        split=("models", "optimizers"),
-    ),
-    _Kind(
-        ask.SCALE,
-        ScaleRecord,
-        item=("size", "mesh"),
-        split=("sizes", "devices"),
-        sort=_by_size_and_devices,
-    ),
-    _Kind(
-        compiled.STUDY,
-        CompiledRecord,
-        item=("model", "optimizer", "compute", "mesh"),
-        split=("models", "optimizers", "computes", "layouts", "devices"),
-    ),
+    _Kind(ask.STUDY, split=("models", "optimizers")),
+    _Kind(ask.SCALE, split=("sizes", "devices"), sort=_by_size_and_devices),
+    _Kind(compiled.STUDY, split=("models", "optimizers", "computes", "layouts", "devices")),
 )
 
 
@@ -117,16 +96,23 @@ def read_results(source: Path) -> Results:
             f"{str(source)!r} holds no results ({error}); give the folder that bench or scale "
             f"wrote, or the {_DATA} file of a page"
         ) from error
-    kind = next((kind for kind in _KINDS if f"{kind.study.noun}_planned" in meta), None)
+    said = meta if isinstance(meta, dict) else {}
+    kind = next((kind for kind in _KINDS if f"{kind.study.noun}_planned" in said), None)
     if kind is None:
         raise UsageError(f"{str(source)!r} was not written by bench or scale")
     if not records:
         raise UsageError(f"the run in {str(source)!r} finished nothing; there is nothing to show")
     if "wall_seconds" not in meta:  # it was killed
-        finished = {tuple(record[name] for name in kind.item) for record in records}
+        finished = {read_record(kind.study, record).place for record in records}
         meta |= {"status": "interrupted", f"{kind.study.noun}_finished": len(finished)}
         meta["wall_seconds"] = None
     return Results(kind, meta, records)
+
+
+def read_record(study: Study, data: Mapping[str, Any]) -> Any:
+    """Returns the record that a line of ``runs.jsonl`` was written from."""
+    parts = {name: part(**data[name]) for name, part in _PARTS.items() if data.get(name)}
+    return study.part("ask").Record(**{**data, **parts})
 
 
 def merge_results(parts: Sequence[Results]) -> Results:
@@ -202,7 +188,7 @@ def write_page(results: Results, page: Path) -> list[Path]:
     text = "".join(f"{json.dumps(entry, allow_nan=False)}\n" for entry in (meta, *lines))
     data.write_text(text, "utf-8")
     study, module = kind.study, kind.study.part("page")
-    records = [read_record(kind.record, line) for line in lines]
+    records = [read_record(study, line) for line in lines]
     config = study.config(
         **{
             name: tuple(value) if isinstance(value, list) else value

@@ -153,10 +153,14 @@ def _lookahead(optimizer: str) -> Way:
     )
 
 
-def has_momentum(optimizer: str, dtype: str = "") -> bool:
+def has_momentum(optimizer: str) -> bool:
     """Whether the optimizer's moments tell a direction, from which the next update can be read."""
-    del dtype
     return predictor_of(optimizer) is not None
+
+
+def _with_momentum(optimizer: str, dtype: str) -> bool:
+    del dtype
+    return has_momentum(optimizer)
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -166,13 +170,13 @@ VARIANTS: Mapping[str, Variant] = {
         "explicit form, prediction read off the moments",
         _closed_form,
         READ_MOMENTS,
-        has_momentum,
+        _with_momentum,
     ),
     "in-place": Variant(
         "in-place form: in_place(prediction), nothing kept beside the plain optimizer's state",
         _in_place,
         NOTHING,
-        has_momentum,
+        _with_momentum,
     ),
     "last-update": Variant(
         "explicit form, the last update remembered",
@@ -195,7 +199,7 @@ VARIANTS: Mapping[str, Variant] = {
         "the same, prediction read off the moments: xgrad(optimizer, predictor=...)",
         _drop_in_closed_form,
         BASE_COPY,
-        has_momentum,
+        _with_momentum,
     ),
     "nesterov": Variant(
         "Nesterov's momentum: optax.sgd(nesterov=True), optax.nadam, optax.nadamw",

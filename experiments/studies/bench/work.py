@@ -10,9 +10,8 @@ import jax
 import numpy as np
 
 from experiments.progress import Progress
-from experiments.studies.bench.ask import Config, Group
+from experiments.studies.bench.ask import Config, Group, Record, Timed
 from experiments.studies.bench.exact import exact_figures
-from experiments.studies.bench.records import BenchRecord, Timed
 from experiments.studies.bench.steps import (
     Batch,
     Problem,
@@ -50,7 +49,7 @@ class Build(NamedTuple):
     seconds: list[float]
 
 
-def prepare(config: Config, progress: Progress) -> Callable[[Group], list[BenchRecord]]:
+def prepare(config: Config, progress: Progress) -> Callable[[Group], list[Record]]:
     """Returns what measures a group."""
     del progress  # a group takes seconds
     # A program read from a disk cache was not compiled, and compile times are measured here.
@@ -58,7 +57,7 @@ def prepare(config: Config, progress: Progress) -> Callable[[Group], list[BenchR
     return lambda group: measure(group, config)
 
 
-def measure(group: Group, config: Config) -> list[BenchRecord]:
+def measure(group: Group, config: Config) -> list[Record]:
     """Compiles and times all variants of a group; returns one record for each."""
     names = config.variants_for(group.optimizer)
     ways = {name: VARIANTS[name].build(group.optimizer) for name in names}
@@ -73,7 +72,7 @@ def measure(group: Group, config: Config) -> list[BenchRecord]:
     race = _Race(builds, starts, batch)
     step_seconds = race.run(config.seconds, chance)
     return [
-        BenchRecord(
+        Record(
             model=group.model,
             optimizer=group.optimizer,
             batch_size=group.batch_size,

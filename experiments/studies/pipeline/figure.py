@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.figures import frame, ordered_colors
+from experiments.figures import frame, ordered_colors, save
 from experiments.studies.pipeline.arms import EXAMPLES
 from experiments.studies.pipeline.ask import Config, Record
 from experiments.studies.pipeline.verdicts import reported
@@ -39,4 +39,4 @@ def draw_losses(path: Path, records: Sequence[Record], config: Config) -> None:
     panel.set_title(f"{config.optimizer}, {config.stages} stages", fontsize=10)
     frame(panel)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    save(figure, path)

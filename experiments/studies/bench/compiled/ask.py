@@ -15,6 +15,7 @@ from experiments.studies.bench.choices import (
     mesh_name,
     with_plain,
 )
+from experiments.studies.bench.exact import Exact
 from experiments.studies.bench.variants import VARIANTS
 from experiments.study import Study
 
@@ -161,6 +162,39 @@ def of_target(asked: Any) -> Config:
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One variant of one model, compiled for a target; all bytes are those of one device.
+
+    Attributes:
+        model: name of the workload.
+        optimizer: name of the optimizer.
+        compute: dtype of activations.
+        mesh: layout and number of devices.
+        batch_size: examples per step.
+        variant: name of the variant.
+        parameters: number of parameters of the model.
+        params_bytes: their bytes on one device.
+        exact: figures of the compiled step.
+    """
+
+    model: str
+    optimizer: str
+    compute: str
+    mesh: str
+    batch_size: int
+    variant: str
+    parameters: int
+    params_bytes: int
+    exact: Exact
+
+    @property
+    def place(self) -> str:
+        """What it was compiled side by side in."""
+        return f"{self.model}, {self.optimizer}, {self.compute}, {self.mesh}"
+
+
+# Not a command of its own: ``bench`` calls it.
 STUDY = Study(
     name="bench",
     summary="",

@@ -24,19 +24,13 @@ from experiments.studies.bench.beside import (
     temporary,
 )
 from experiments.studies.bench.choices import LAYOUTS
-from experiments.studies.bench.compiled.ask import COMPILED, Config
-from experiments.studies.bench.records import CompiledRecord
+from experiments.studies.bench.compiled.ask import COMPILED, Config, Record
 from experiments.studies.bench.variants import HORIZON, VARIANTS
 from experiments.studies.bench.workloads import WORKLOADS
 
 FIGURES: Mapping[str, Any] = {}
 
 _COUNTED = {"arguments": arguments, "bytes moved": moved, "temporaries": temporary}
-
-
-def title_of(record: CompiledRecord) -> str:
-    """Returns what a record was compiled side by side in."""
-    return f"{record.model}, {record.optimizer}, {record.compute}, {record.mesh}"
 
 
 def _range(title: str, figure: Figure) -> Column:
@@ -56,13 +50,11 @@ _GLANCE = (
 )
 
 
-def _glance(records: Sequence[CompiledRecord]) -> Table:
-    return Table(_GLANCE, list(by_variant(beside_plain(records, title_of)).values()))
+def _glance(records: Sequence[Record]) -> Table:
+    return Table(_GLANCE, list(by_variant(beside_plain(records)).values()))
 
 
-def tables(
-    records: Sequence[CompiledRecord], config: Config, meta: Mapping[str, Any]
-) -> RenderableType:
+def tables(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> RenderableType:
     """Returns the table for the terminal."""
     return _glance(records).terminal(f"Compiled for {_device(config)}, over plain Optax")
 
@@ -87,9 +79,9 @@ def _origin(config: Config, meta: Mapping[str, Any]) -> str:
     )
 
 
-def _matrix(records: Sequence[CompiledRecord]) -> Table:
+def _matrix(records: Sequence[Record]) -> Table:
     """A line for each group, a column for each variant."""
-    groups = beside_plain(records, title_of)
+    groups = beside_plain(records)
 
     def cell(variant: str) -> Callable[[tuple[str, Sequence[Beside]]], str]:
         def ratio(group: tuple[str, Sequence[Beside]]) -> str:
@@ -122,11 +114,9 @@ def _section(title: str, rows: Sequence[Beside]) -> str:
     )
 
 
-def holes(
-    records: Sequence[CompiledRecord], config: Config, meta: Mapping[str, Any]
-) -> dict[str, Any]:
+def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what fills ``page.md``."""
-    groups = beside_plain(records, title_of).items()
+    groups = beside_plain(records).items()
     each = Column("examples on each device", lambda name: str(COMPILED[name].batch_size))
     return {
         "device": _device(config),

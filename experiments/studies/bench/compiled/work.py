@@ -7,10 +7,9 @@ from typing import Any
 
 from experiments.compilers.targets import TARGETS
 from experiments.progress import Progress
-from experiments.studies.bench.compiled.ask import COMPILED, Config, Group
+from experiments.studies.bench.compiled.ask import COMPILED, Config, Group, Record
 from experiments.studies.bench.exact import Exact, exact_figures
 from experiments.studies.bench.placing import keep_by_example, make_mesh, place
-from experiments.studies.bench.records import CompiledRecord
 from experiments.studies.bench.steps import make_problem, make_step, parameters_of, sizes_of
 from experiments.studies.bench.variants import PLAIN, VARIANTS
 from experiments.studies.bench.workloads import WORKLOADS
@@ -18,14 +17,14 @@ from experiments.studies.bench.workloads import WORKLOADS
 _WEIGHTS = "float32"
 
 
-def prepare(config: Config, progress: Progress) -> Callable[[Group], list[CompiledRecord]]:
+def prepare(config: Config, progress: Progress) -> Callable[[Group], list[Record]]:
     """Asks the compiler for the target's devices; returns what counts a group."""
     del progress  # a group takes seconds
     devices = TARGETS[config.target].devices()
     return lambda group: count_group(group, config, devices)
 
 
-def count_group(group: Group, config: Config, devices: Sequence[Any]) -> list[CompiledRecord]:
+def count_group(group: Group, config: Config, devices: Sequence[Any]) -> list[Record]:
     """Compiles all variants of a group; returns one record for each."""
     target, shape = TARGETS[config.target], COMPILED[group.model]
     mesh = make_mesh(devices[: group.devices], group.layout)
@@ -48,7 +47,7 @@ def count_group(group: Group, config: Config, devices: Sequence[Any]) -> list[Co
         figures = dict(zip(ways, pool.map(compiled, ways), strict=True))
     plain = placed[PLAIN]
     return [
-        CompiledRecord(
+        Record(
             model=group.model,
             optimizer=group.optimizer,
             compute=group.compute,

@@ -16,6 +16,8 @@ from experiments.studies.bench.choices import (
     target_field,
     with_plain,
 )
+from experiments.studies.bench.exact import Exact
+from experiments.studies.bench.floors import Least
 from experiments.studies.bench.optimizers import BENCHED
 from experiments.studies.bench.variants import PREDICTED, VARIANTS
 from experiments.study import Study
@@ -96,7 +98,43 @@ class Config:
         ]
 
 
-SCALE = Study(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One variant of one transformer on one mesh; all bytes are those of one device.
+
+    Attributes:
+        size: nominal size.
+        mesh: layout and number of devices.
+        devices: number of devices.
+        optimizer: name of the optimizer.
+        variant: name of the variant.
+        parameters: number of parameters of the model.
+        params_bytes: their bytes on one device.
+        exact: figures of the compiled step. XLA counts the body of a loop once.
+        step_bytes: bytes that the plain step on this mesh accesses, every block counted.
+        floor: lower bounds of what the variant adds, None where there are none.
+        shardings_kept: whether parameters, state and θ̂ leave the step sharded as they came.
+    """
+
+    size: str
+    mesh: str
+    devices: int
+    optimizer: str
+    variant: str
+    parameters: int
+    params_bytes: int
+    exact: Exact
+    step_bytes: int
+    floor: Least | None
+    shardings_kept: bool
+
+    @property
+    def place(self) -> str:
+        """What it was compiled side by side in."""
+        return f"{self.size}, {self.mesh}"
+
+
+STUDY = Study(
     name="scale",
     summary="count what prediction adds to transformers of 1 M to 10 B parameters on many devices",
     about=(

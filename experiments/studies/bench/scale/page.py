@@ -20,17 +20,11 @@ from experiments.studies.bench.beside import (
     temporary,
 )
 from experiments.studies.bench.choices import LAYOUTS
-from experiments.studies.bench.records import ScaleRecord
-from experiments.studies.bench.scale.ask import Config
+from experiments.studies.bench.scale.ask import Config, Record
 from experiments.studies.bench.variants import HORIZON, PLAIN, VARIANTS
 from experiments.studies.bench.workloads import BLOCKS
 
 FIGURES: Mapping[str, Any] = {}
-
-
-def place_of(record: ScaleRecord) -> tuple[str, str]:
-    """Returns what a record was compiled side by side in."""
-    return record.size, record.mesh
 
 
 def per_parameter_byte(row: Beside) -> float:
@@ -107,14 +101,14 @@ _PLAIN = (
 )
 
 
-def glance(records: Sequence[ScaleRecord]) -> Table:
+def glance(records: Sequence[Record]) -> Table:
     """Returns a line for each variant."""
-    return Table(_GLANCE, list(by_variant(beside_plain(records, place_of)).values()))
+    return Table(_GLANCE, list(by_variant(beside_plain(records)).values()))
 
 
-def _by_mesh(records: Sequence[ScaleRecord], cell: Callable[[Beside], str]) -> Table:
+def _by_mesh(records: Sequence[Record], cell: Callable[[Beside], str]) -> Table:
     """Returns a line for each size and mesh, a cell for each variant."""
-    groups = beside_plain(records, place_of)
+    groups = beside_plain(records)
     columns = [
         Column(variant, lambda rows, at=place: cell(rows[at]))
         for place, variant in enumerate(by_variant(groups), 1)
@@ -125,11 +119,11 @@ def _by_mesh(records: Sequence[ScaleRecord], cell: Callable[[Beside], str]) -> T
     )
 
 
-def _shares(records: Sequence[ScaleRecord]) -> Table:
+def _shares(records: Sequence[Record]) -> Table:
     return _by_mesh(records, lambda row: _percent(share(row)))
 
 
-def tables(records: Sequence[ScaleRecord], config: Any, meta: Any) -> RenderableType:
+def tables(records: Sequence[Record], config: Any, meta: Any) -> RenderableType:
     """Returns the tables for the terminal."""
     return Group(
         glance(records).terminal("What prediction adds, per device"),
@@ -142,18 +136,18 @@ def tables(records: Sequence[ScaleRecord], config: Any, meta: Any) -> Renderable
 # --------------------------------------------------------------------------------------------------
 
 
-def notes(records: Sequence[ScaleRecord], config: Any, meta: Mapping[str, Any]) -> Iterator[str]:
+def notes(records: Sequence[Record], config: Any, meta: Mapping[str, Any]) -> Iterator[str]:
     """Yields what a reader must know before the figures, one sentence each."""
     if missing := shortfall(meta):
         yield missing
     yield from cautions(meta, timed=False)
     plain = [record for record in records if record.variant == PLAIN]
     if moved := [record for record in plain if not record.shardings_kept]:
-        places = "; ".join(", ".join(place_of(record)) for record in moved)
+        places = "; ".join(record.place for record in moved)
         yield f"the plain step itself does not keep its shardings at {places}: XLA chooses others."
-    for (size, mesh), rows in beside_plain(records, place_of).items():
+    for place, rows in beside_plain(records).items():
         for row in rows:
-            where = f"{row.record.variant} at {size}, {mesh}"
+            where = f"{row.record.variant} at {place}"
             if row.plain.shardings_kept and not row.record.shardings_kept:
                 yield f"{where} does not keep its shardings."
             if not row.same_collectives:
@@ -163,9 +157,7 @@ def notes(records: Sequence[ScaleRecord], config: Any, meta: Mapping[str, Any]) 
                 )
 
 
-def holes(
-    records: Sequence[ScaleRecord], config: Config, meta: Mapping[str, Any]
-) -> dict[str, Any]:
+def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what fills ``page.md``."""
     target = TARGETS[config.target].summary if config.target else None
     plain = [record for record in records if record.variant == PLAIN]

@@ -17,8 +17,7 @@ from experiments.compilers.targets import TARGETS
 from experiments.progress import Progress
 from experiments.studies.bench.exact import Exact, exact_figures
 from experiments.studies.bench.placing import keep_by_example, make_mesh, place
-from experiments.studies.bench.records import ScaleRecord
-from experiments.studies.bench.scale.ask import SIZES, Config, Placement
+from experiments.studies.bench.scale.ask import SIZES, Config, Placement, Record
 from experiments.studies.bench.steps import make_problem, make_step, parameters_of, sizes_of
 from experiments.studies.bench.variants import PLAIN, VARIANTS
 from experiments.studies.bench.workloads import BLOCKS, transformer
@@ -27,7 +26,7 @@ from experiments.studies.bench.workloads import BLOCKS, transformer
 _QUICK_CODE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
-def prepare(config: Config, progress: Progress) -> Callable[[Placement], list[ScaleRecord]]:
+def prepare(config: Config, progress: Progress) -> Callable[[Placement], list[Record]]:
     """Finds the devices, or the compiler of the target; returns what counts on one mesh."""
     del progress  # a mesh takes seconds
     machine = _machine(config)
@@ -79,7 +78,7 @@ def _main_memory_figures(compiled: Any) -> Exact:
     return dataclasses.replace(exact, bytes_accessed=exact.moved)
 
 
-def count_placement(placement: Placement, config: Config, machine: Machine) -> list[ScaleRecord]:
+def count_placement(placement: Placement, config: Config, machine: Machine) -> list[Record]:
     """Compiles all variants of a transformer on one mesh; returns one record for each."""
     programs = {name: _Program(name, placement, config, machine) for name in config.variants}
     plain = programs[PLAIN].placed
@@ -91,7 +90,7 @@ def count_placement(placement: Placement, config: Config, machine: Machine) -> l
     counted = dict(zip(programs, results, strict=False))  # the doubled one comes last
     step_bytes = _step_bytes(counted[PLAIN][0], *(exact for exact, _ in results[len(programs) :]))
     return [
-        ScaleRecord(
+        Record(
             size=placement.size,
             mesh=placement.mesh,
             devices=placement.devices,

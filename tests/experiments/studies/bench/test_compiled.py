@@ -25,10 +25,10 @@ from experiments.page import page_text
 from experiments.recipe import Recipe
 from experiments.studies.bench.beside import beside_plain, moved, temporary
 from experiments.studies.bench.compiled import page
-from experiments.studies.bench.compiled.ask import COMPILED, Config, Group, Shape
+from experiments.studies.bench.compiled.ask import COMPILED, STUDY, Config, Group, Record, Shape
 from experiments.studies.bench.exact import Exact
 from experiments.studies.bench.optimizers import BENCHED, PREDICTORS
-from experiments.studies.bench.records import CompiledRecord, read_record
+from experiments.studies.bench.pages import read_record
 from experiments.studies.bench.steps import make_problem, start_shapes
 from experiments.studies.bench.variants import PLAIN, VARIANTS
 from experiments.studies.bench.workloads import WORKLOADS, Workload
@@ -312,7 +312,7 @@ def record(variant, *, arguments=1000, moved=2000, temporary=100, collectives=No
         "params_bytes": 400,
         "exact": exact,
     }
-    return CompiledRecord(**(settings | changes))
+    return Record(**(settings | changes))
 
 
 RECORDS = [
@@ -339,17 +339,17 @@ def table(text, heading):
 
 
 def test_figures_are_set_against_the_plain_step_of_the_same_devices():
-    one, eight = beside_plain(RECORDS, page.title_of).values()
+    one, eight = beside_plain(RECORDS).values()
     assert [beside.ratio(moved) for beside in one] == [1.0, 1.4, 1.0]
     assert [beside.ratio(moved) for beside in eight] == [1.0, 1.1]
     assert [beside.same_collectives for beside in eight] == [True, False]
 
 
 def test_nothing_over_nothing_is_as_much():
-    _, eight = beside_plain(RECORDS, page.title_of).values()
+    _, eight = beside_plain(RECORDS).values()
     assert eight[1].ratio(temporary) == 1.0
     spilled = [RECORDS[3], dataclasses.replace(RECORDS[1], mesh="fsdp x 8")]
-    (members,) = beside_plain(spilled, page.title_of).values()
+    (members,) = beside_plain(spilled).values()
     assert members[1].ratio(temporary) == float("inf")
 
 
@@ -404,7 +404,7 @@ def test_notes_say_what_was_not_finished_or_not_committed():
 
 def test_records_are_json():
     written = json.dumps(dataclasses.asdict(RECORDS[3]))
-    assert read_record(CompiledRecord, json.loads(written)) == RECORDS[3]
+    assert read_record(STUDY, json.loads(written)) == RECORDS[3]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -466,9 +466,9 @@ def test_the_in_place_form_moves_what_the_plain_step_moves(name, tmp_path):
         timeout=300,
     )
     assert process.returncode == 0, process.stderr
-    records = [read_record(CompiledRecord, record) for record in read_records(folder)]
+    records = [read_record(STUDY, record) for record in read_records(folder)]
     assert [record.mesh for record in records[::2]] == ["1 device", "data x 8", "fsdp x 8"]
-    for plain, in_place in beside_plain(records, page.title_of).values():
+    for plain, in_place in beside_plain(records).values():
         assert moved(in_place.record) == pytest.approx(moved(plain.record), abs=200), "but scalars"
         assert in_place.record.exact.arguments == plain.record.exact.arguments
         assert in_place.same_collectives

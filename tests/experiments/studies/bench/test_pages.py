@@ -142,6 +142,7 @@ def test_runs_that_cannot_be_compared_do_not_share_a_page(change, run, tmp_path,
     ("lines", "message"),
     [
         (["{}"], "was not written by bench or scale"),
+        (["3"], "was not written by bench or scale"),
         (["[]"], "was not written by bench or scale"),
         (['{"arms_planned": 3}', "{}"], "was not written by bench or scale"),
         (['{"groups_planned": 3}'], "finished nothing; there is nothing to show"),

@@ -12,9 +12,8 @@ from experiments.page import page_text
 from experiments.studies.bench.beside import beside_plain, by_variant
 from experiments.studies.bench.choices import LAYOUTS
 from experiments.studies.bench.exact import Exact
-from experiments.studies.bench.records import ScaleRecord
 from experiments.studies.bench.scale import page
-from experiments.studies.bench.scale.ask import Config
+from experiments.studies.bench.scale.ask import Config, Record
 
 REPOSITORY = Path(__file__).parents[4]
 WIDTH = 128
@@ -169,7 +168,7 @@ def record(size, variant, bytes_accessed, *, temporary=100, **changes):
         "floor": None,
         "shardings_kept": True,
     }
-    return ScaleRecord(**(settings | changes))
+    return Record(**(settings | changes))
 
 
 META = {
@@ -183,7 +182,7 @@ META = {
 
 
 def drop_in(records):
-    return by_variant(beside_plain(records, page.place_of))["drop-in"]
+    return by_variant(beside_plain(records))["drop-in"]
 
 
 def test_growth_is_against_the_first_size_on_the_same_mesh():

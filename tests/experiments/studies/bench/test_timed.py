@@ -23,7 +23,7 @@ from experiments.compilers.hlo import collectives, count_instructions
 from experiments.models.transformer import Decoder
 from experiments.recipe import Recipe
 from experiments.statistics import Bounds, median_interval
-from experiments.studies.bench.ask import Config, Group
+from experiments.studies.bench.ask import STUDY, Config, Group, Timed
 from experiments.studies.bench.beside import (
     Beside,
     beside_plain,
@@ -37,7 +37,7 @@ from experiments.studies.bench.exact import exact_figures
 from experiments.studies.bench.figure import draw_bars
 from experiments.studies.bench.floors import Sizes
 from experiments.studies.bench.page import notes
-from experiments.studies.bench.records import BenchRecord, Timed, group_of, read_record
+from experiments.studies.bench.pages import read_record
 from experiments.studies.bench.steps import draw_batch, make_problem, make_step, start, start_shapes
 from experiments.studies.bench.variants import CONTROL, LEARNING_RATE, PLAIN, VARIANTS
 from experiments.studies.bench.work import measure
@@ -196,7 +196,7 @@ def test_the_plain_step_again_has_the_plain_step_s_figures(records):
 def test_words_in_the_picture_of_one_model_have_room(variants, records, tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **more: figures.append(figure))
-    draw_bars(tmp_path / "bars.png", [read_record(BenchRecord, records[name]) for name in variants])
+    draw_bars(tmp_path / "bars.png", [read_record(STUDY, records[name]) for name in variants])
     (figure,) = figures
     figure.draw_without_rendering()
     times, traffic = (panel.title.get_window_extent() for panel in figure.axes)
@@ -556,7 +556,7 @@ def test_ratios_are_taken_round_by_round_and_of_median_compile_times(plain_recor
 
     plain = timed(PLAIN, [1.0, 10.0, 100.0], [1.0, 9.0, 2.0])
     slower = timed("drop-in", [1.1, 12.0, 130.0], [3.0, 4.0, 90.0])
-    ((_, row),) = beside_plain([plain, slower], group_of).values()
+    ((_, row),) = beside_plain([plain, slower]).values()
     assert step_ratio(row).median == 1.2
     assert compile_ratio(row) == 2.0
 
@@ -581,7 +581,7 @@ def test_what_spoils_the_figures_is_said(changes, meta, message, plain_record):
 
 def test_records_are_json(plain_record):
     written = json.dumps(dataclasses.asdict(plain_record), allow_nan=False)
-    assert read_record(BenchRecord, json.loads(written)) == plain_record
+    assert read_record(STUDY, json.loads(written)) == plain_record
 
 
 def test_extras_are_signed_and_put_in_proportion():
