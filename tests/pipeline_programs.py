@@ -106,7 +106,7 @@ def broken_stage(stages, folder, victim, tick):
     return message, *jax.tree.map(np.asarray, (found, expected[0]))
 
 
-def products_under_permutes(target, stages, layers):
+def products_under_permutes(target, stages, layers, backward):
     """Compiled for devices that are not there: matrix products between each start and its done."""
     mesh = Mesh(np.array(target.devices()[:stages]), (pipeline.AXIS,))
     split, everywhere = (
@@ -121,12 +121,12 @@ def products_under_permutes(target, stages, layers):
             x = block({"in": params["in"][layer], "out": params["out"][layer]}, x)
         return x
 
-    square = (1024, 1024)
-    params = {"enter": shape(split, stages, *square), "leave": shape(split, stages, 1024, 128)}
+    square = (2048, 2048)
+    params = {"enter": shape(split, stages, *square), "leave": shape(split, stages, 2048, 128)}
     params |= {name: shape(split, stages, layers, *square) for name in ("in", "out")}
-    data = {"x": shape(everywhere, 8, 2048, 1024), "y": shape(everywhere, 8, 2048, 128)}
+    data = {"x": shape(everywhere, 8, 4096, 2048), "y": shape(everywhere, 8, 4096, 128)}
     cut = Cut(enter, several_blocks, loss)
-    built = Pipeline(cut, stages, adamw_uniform(stages), batch_of, PREDICTED)
+    built = Pipeline(cut, stages, adamw_uniform(stages), batch_of, backward)
     begin, several = (
         pipeline.on_devices(mesh, function)
         for function in (

@@ -150,7 +150,7 @@ STUDY = Study(
         "applies late gradients; each arm does something else about that, and GPipe waits "
         "instead. Every arm has its own rate, chosen by other seeds from a grid that is extended "
         "until the best rate lies inside. Simulates all stages on one device by the program that "
-        "runs one stage a device. Writes report.md, pipeline.png, runs.jsonl and meta.json to a "
+        "runs one stage a device. Writes report.md, two plots, runs.jsonl and meta.json to a "
         "new folder. Ctrl-C keeps the arms that have finished. Less than three minutes on two "
         "cores."
     ),

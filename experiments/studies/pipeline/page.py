@@ -12,9 +12,10 @@ from experiments.studies.pipeline import counts
 from experiments.studies.pipeline.arms import ARMS, Setting
 from experiments.studies.pipeline.ask import Config, Record
 from experiments.studies.pipeline.figure import draw_losses
+from experiments.studies.pipeline.theory_figure import draw_landscapes
 from experiments.studies.pipeline.verdicts import Verdict, best_is_inside, reported, verdicts
 
-FIGURES = {"pipeline.png": draw_losses}
+FIGURES = {"pipeline.png": draw_losses, "stable.png": draw_landscapes}
 
 _STAGES = (2, 4, 8, 16, 32, 64)
 _EXAMPLE = {"input_size": 4 * 32 * 64, "weights_size": 4 * (2 * 64 * 64 + 64)}

@@ -190,7 +190,8 @@ def test_a_run_leaves_what_it_tried_and_a_page(folder):
     rows = read_table(folder, "Every arm after 10 ticks")
     assert [row[0] for row in rows] == ["none", "uniform"]
     assert [row[:2] for row in read_table(folder, "What is tested")] == [["uniform", "none"]]
-    assert (folder / "pipeline.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("pipeline.png", "stable.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert read_meta(folder)["configuration"]["stages"] == 2
 
 

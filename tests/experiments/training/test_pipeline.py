@@ -62,6 +62,10 @@ def test_with_a_flush_it_is_the_plain_step_on_all_micro_batches(stages, micro_ba
 )
 def test_on_eight_h100s_both_permutes_run_under_matrix_products():
     """A tick of two layers has 16: forward, forward again, and two for each gradient."""
-    found = isolated.run(programs.products_under_permutes, TARGETS["h100"], 8, 2, timeout=300)
-    assert len(found) == 2
-    assert min(found) >= 4
+    found = {
+        backward: isolated.run(
+            programs.products_under_permutes, TARGETS["h100"], 8, 2, backward, timeout=300
+        )
+        for backward in (STASH, PREDICTED)
+    }
+    assert found == {STASH: [8, 8], PREDICTED: [4, 8]}, "to the stage before; to the next"
