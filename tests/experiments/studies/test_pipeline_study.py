@@ -1,5 +1,7 @@
 """The command ``pipeline``: its simulator against version queues, its verdicts, its page."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,8 @@ from run_files import read_meta, read_records, read_table
 import xgrad_optax
 from experiments.cli import main
 from experiments.data.digits import load_digits
-from experiments.studies.pipeline import arms
+from experiments.page import page_text
+from experiments.studies.pipeline import arms, page
 from experiments.studies.pipeline.arms import ARMS
 from experiments.studies.pipeline.ask import BEST, COMPARISONS, Config, Record, registered
 from experiments.studies.pipeline.model import CUT, whole
@@ -22,6 +25,7 @@ from tests.reference.pipeline import simulate
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 STAGES, TICKS, RATE = 2, 12, 0.02
+RESULTS = Path(__file__).parents[3] / "experiments" / "results" / "pipeline"
 
 
 def make_simulator(optimizer):
@@ -201,3 +205,12 @@ def test_the_page_counts_both_schedules(folder):
     # P = 4: 4 of 7 ticks, 4 inputs of 32 x 64 floats; else 7 inputs, and 7 blocks of 8256.
     assert rows[1][1] == "57%, 32.8 kB"
     assert rows[1][4:] == ["288.5 kB", "57.3 kB"]
+
+
+@pytest.mark.parametrize("folder", sorted(RESULTS.iterdir()), ids=lambda folder: folder.name)
+def test_a_committed_page_says_what_its_records_say(folder):
+    config = Config(row=folder.name).completed()
+    records = [Record(**record) for record in read_records(folder)]
+    meta = read_meta(folder)
+    assert meta["status"] == "complete"
+    assert (folder / "report.md").read_text("utf-8") == page_text(page, records, config, meta)

@@ -1,5 +1,6 @@
 """The asynchronous pipeline, one stage a device, against what it is defined to be."""
 
+import functools
 import importlib.util
 
 import isolated
@@ -8,10 +9,11 @@ import numpy as np
 import pipeline_programs as programs
 import pipeline_worker as worker
 import pytest
-from small_pipeline import adamw_uniform, rolled_out
+from small_pipeline import CUT, adamw_uniform, batch_of, make_batches, make_params, rolled_out
 
 from experiments.compilers.targets import TARGETS
-from experiments.training.pipeline import PREDICTED, STASH
+from experiments.training.pipeline import PREDICTED, STASH, Pipeline, on_one_device
+from experiments.training.pipeline import begin as begin_stage
 
 
 @pytest.mark.parametrize("stages", [2, 4, 8])
@@ -48,6 +50,24 @@ def test_gradients_are_as_late_as_the_schedule_says(stages):
 
 def test_nothing_is_communicated_but_two_permutes():
     assert isolated.run(programs.collectives, 4, devices=4) == ["collective-permute"] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backward": "stashed"}, "one of stash, predicted, current, got 'stashed'"),
+        ({"stages": 3}, "has 3 stages, but the axis 'stage' has a size of 2"),
+        (
+            {"cut": CUT._replace(block=lambda params, x: x[:, :2])},
+            r"keep shape and dtype; it makes float32\[4, 2\] of float32\[4, 6\]",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, message):
+    built = Pipeline(CUT, 2, adamw_uniform(2), batch_of)._replace(**changes)
+    begin = on_one_device(2, functools.partial(begin_stage, built))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(begin, make_batches(), make_params(2))
 
 
 @pytest.mark.parametrize(("stages", "micro_batches"), [(1, 2), (4, 3)])
