@@ -17,7 +17,7 @@ import numpy as np
 from experiments.arms import SAM, SAM_EQUAL
 from experiments.folder import number
 from experiments.provenance import describe_environment
-from experiments.task import Data, Examples, Task
+from experiments.task import Data, Examples, Task, check_parameters
 from experiments.training.batches import steps_per_epoch, take, training_batches
 from experiments.training.checkpoints import Checkpoints, Snapshot
 from experiments.training.program import Program, compile_program, measure
@@ -54,6 +54,7 @@ class Trainer:
     """
 
     def __init__(self, task: Task, data: Data) -> None:
+        check_parameters(task)
         self.task = task
         self.data = data
         self.measure = jax.jit(task.measure)

@@ -1,11 +1,10 @@
 """The papers' tasks by one protocol: what ``run``, ``sweep`` and ``report`` are asked."""
 
 import dataclasses
-import importlib.util
 from pathlib import Path
 
 from experiments.arms import OPTIMIZERS, read_arm
-from experiments.errors import UsageError, missing
+from experiments.errors import require
 from experiments.kinds import count, one_of, positive, seed
 from experiments.options import choice, data_dir, many, names, one, positional, switch
 from experiments.study import Command
@@ -42,7 +41,7 @@ class RunConfig:
     def completed(self) -> "RunConfig":
         """Checks what the options alone do not say."""
         read_arm(self.arm, self.optimizer)
-        check_installed()
+        require(*_PACKAGES)
         return self
 
 
@@ -63,7 +62,7 @@ class SweepConfig:
     def completed(self) -> "SweepConfig":
         """Checks what the options alone do not say."""
         if not self.dry_run:
-            check_installed()
+            require(*_PACKAGES)
         return self
 
 
@@ -74,13 +73,6 @@ class ReportConfig:
     results: Path = positional(Path, f"default: {_SHOWN}", nargs="?", default=RESULTS)
     table: Path = one(Path, REGISTERED, "FILE", shown="registered.toml")
     output: Path | None = one(Path, None, "DIR", shown="the folder of the results")
-
-
-def check_installed() -> None:
-    """Says what to install before anything slow begins."""
-    absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if message := missing(*absent):
-        raise UsageError(message)
 
 
 RUN = Command(
