@@ -1,5 +1,6 @@
 """The one error that the command line turns into a line of text instead of a traceback."""
 
+import importlib.util
 from collections.abc import Iterable, Mapping
 
 
@@ -37,3 +38,10 @@ def missing(*modules: str) -> str | None:
         f"{' and '.join(modules)} missing; install what this command needs with: "
         f"python -m pip install '.[{extras[-1]}]'"
     )
+
+
+def require(*modules: str) -> None:
+    """Raises a ``UsageError`` that names the extra if a module is not installed."""
+    absent = [name for name in modules if importlib.util.find_spec(name) is None]
+    if message := missing(*absent):
+        raise UsageError(message)

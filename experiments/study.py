@@ -18,7 +18,7 @@ import os
 import pkgutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -118,61 +118,57 @@ def run(study: Study, config: Any) -> int:
     check_unused(config.output)
     progress = Progress(study.noun, study.item_name)
     work, page = study.part("work").prepare(config, progress), study.part("page")
+    items = list(config.items())
+    meta = plan(items, progress.noun, recorded(config))  # takes a while: before there is a folder
     folder = new_folder(config.output, study.folder.format_map(vars(config)))
-    records, meta = run_all(config.items(), work, folder, recorded(config), progress)
+    records = run_all(items, work, folder, meta, progress)
     publish(folder, page, records, config, meta)
     return 0 if meta["status"] == "complete" else INTERRUPTED
 
 
+def plan(items: Sequence[Any], noun: str, configuration: dict[str, Any]) -> dict[str, Any]:
+    """Returns what ``meta.json`` says before anything has run."""
+    meta = {"status": "running", "configuration": configuration, **describe_environment()}
+    return meta | {f"{noun}_finished": 0, f"{noun}_planned": len(items)}
+
+
 def run_all(
-    items: Iterable[Item],
+    items: Sequence[Item],
     work: Callable[[Item], list[Record]],
     folder: Path,
-    configuration: dict[str, Any],
+    meta: dict[str, Any],
     progress: "Progress",
-) -> tuple[list[Record], dict[str, Any]]:
+) -> list[Record]:
     """Does the work on every item; what is finished is on disk before the next begins.
 
     Args:
         items: what there is to do.
         work: does one item and returns its records.
         folder: where the records and ``meta.json`` go.
-        configuration: what was asked for.
+        meta: the contents of ``meta.json``, see :func:`plan`; kept up to date. Its ``status``
+            becomes ``"complete"``, ``"interrupted"`` after Ctrl-C, or ``"failed"`` by an error.
         progress: shows how far it has come.
 
     Returns:
-        The records of all finished items and the contents of ``meta.json``, whose ``status`` is
-        ``"complete"``, or ``"interrupted"`` after Ctrl-C.
+        The records of all finished items.
     """
-    items, records, noun = list(items), [], progress.noun
-    meta = {"status": "running", "configuration": configuration, **describe_environment()}
-    meta |= {f"{noun}_finished": 0, f"{noun}_planned": len(items)}
-    with _on_record(folder, meta), contextlib.closing(progress.through(items)) as shown:
-        for item in shown:
-            finished = work(item)
-            append_records(folder / RUNS_FILE, finished)
-            records += finished
-            meta[f"{noun}_finished"] += 1
-    return records, meta
-
-
-@contextlib.contextmanager
-def _on_record(folder: Path, meta: dict[str, Any]) -> Iterator[None]:
-    """Keeps ``meta.json`` up to date; Ctrl-C ends the block and not the program.
-
-    After the block ``status`` is ``"complete"``, ``"interrupted"``, or ``"failed"`` by an error.
-    """
-    start = time.monotonic()
-    write_meta(folder, meta)  # even a killed run says what it was
-    meta["status"] = "failed"
+    records, start = [], time.monotonic()
+    running, meta["status"] = dict(meta), "failed"
     try:
-        yield
+        write_meta(folder, running)  # even a killed run says what it was
+        with contextlib.closing(progress.through(items)) as shown:
+            for item in shown:
+                finished = work(item)
+                append_records(folder / RUNS_FILE, finished)
+                records += finished
+                meta[f"{progress.noun}_finished"] += 1
         meta["status"] = "complete"
     except KeyboardInterrupt:
         meta["status"] = "interrupted"
     finally:
         meta["wall_seconds"] = round(time.monotonic() - start, 1)
         write_meta(folder, meta)
+    return records
 
 
 def leave(status: int) -> NoReturn:

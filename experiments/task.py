@@ -1,8 +1,11 @@
 """What training needs to know about a problem: its data, model, gradient, measure and protocol."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from experiments.errors import UsageError
 
 if TYPE_CHECKING:
     import jax
@@ -143,7 +146,8 @@ class Task:
         metric: what the task is judged by.
         loss: name of the measure that training lowers.
         protocol: how it is trained.
-        parameters: number of trained numbers.
+        parameters: number of trained numbers that the network should have; what trains it
+            checks, see :func:`check_parameters`.
         derive: turns the means into what is recorded; adds a perplexity, for one.
         score: measures what is not a mean over examples, such as BLEU:
             ``(variables, examples) -> measures``; None for nothing.
@@ -180,3 +184,20 @@ def gradient_of(
         return Gradient(value, derivative, state)
 
     return gradient
+
+
+def check_parameters(task: Task) -> None:
+    """Refuses a network that is not the one that its task says; computes nothing.
+
+    Raises:
+        UsageError: it has another number of trained numbers.
+    """
+    import jax
+
+    leaves = jax.tree.leaves(jax.eval_shape(task.init, jax.random.key(0)).params)
+    found = sum(math.prod(leaf.shape) for leaf in leaves)
+    if found != task.parameters:
+        raise UsageError(
+            f"task {task.name!r} at preset {task.preset!r} says {task.parameters:,} parameters, "
+            f"its network has {found:,}; correct the network, or the number beside it"
+        )

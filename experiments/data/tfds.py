@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from experiments.errors import UsageError
+from experiments.errors import UsageError, require
 
 DATA_DIR_VARIABLE = "TFDS_DATA_DIR"
 _DEFAULT_DATA_DIR = os.path.join("~", "tensorflow_datasets")  # where TFDS itself looks
@@ -83,13 +83,9 @@ def prepared_builder(name: str, data_dir: str) -> Any:
         UsageError: TFDS is not installed, or the data set does not exist or is not prepared there;
             the message says what to do.
     """
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise UsageError(
-            f"reading {name!r} needs TensorFlow Datasets ({error}); "
-            "install it with: python -m pip install '.[data]'"
-        ) from error
+    require("tensorflow_datasets")
+    import tensorflow_datasets as tfds
+
     builder: Any
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
@@ -118,6 +114,21 @@ def _open(name: str, split: str, data_dir: str) -> Any:
             f"{', '.join(sorted(builder.info.features))}; choose one of labelled images"
         )
     try:
-        return builder.as_data_source(split=split)
+        return builder.as_data_source(split=split, decoders={"image": _pillow()})
     except (ValueError, AssertionError) as error:
         raise UsageError(f"{name!r} has no split {split!r}: {error}") from error
+
+
+def _pillow() -> Any:
+    """Decodes images with Pillow, as the extra brings it, whatever else is installed.
+
+    TFDS would take OpenCV if it is there, whose pixels of a JPEG need not be the same ones, and
+    recommend it in every process where it is not.
+    """
+    import tensorflow_datasets as tfds
+
+    @tfds.decode.make_decoder()
+    def decode(example: bytes, feature: Any) -> np.ndarray:
+        return feature.decode_example_np_with_pil(example, feature.shape[-1])
+
+    return decode()

@@ -20,7 +20,7 @@ from experiments.data.parallel_text import (
     translation_data,
 )
 from experiments.data.text import Vocabulary
-from experiments.errors import UsageError
+from experiments.errors import require
 from experiments.models.seq2seq import Translator
 from experiments.task import (
     Batch,
@@ -105,6 +105,7 @@ def _translation_task(
     known: list[Vocabulary] = []  # of the data read last
 
     def load(data_dir: str | None) -> Data:
+        require("sacrebleu")  # said now, not after the first epoch
         corpus = read(data_dir)
         known[:] = [corpus.vocabulary]
         return translation_data(corpus, length)
@@ -199,13 +200,20 @@ def sentence(tokens: np.ndarray, words: Any) -> str:
 def bleu(hypotheses: list[str], references: list[str]) -> float:
     """Returns BLEU as sacreBLEU (Post, arXiv 1804.08771) computes it, 0 to 100.
 
+    Args:
+        hypotheses: what was written, a text a sentence.
+        references: what should have been, one for each.
+
     Raises:
+        ValueError: there are more of the one than of the other.
         UsageError: sacreBLEU is not installed.
     """
-    try:
-        import sacrebleu
-    except ImportError as error:
-        raise UsageError(
-            f"BLEU needs sacreBLEU ({error}); install it with: python -m pip install sacrebleu"
-        ) from error
+    if len(hypotheses) != len(references):
+        raise ValueError(
+            f"{len(hypotheses)} hypotheses for {len(references)} references; give one for each: "
+            "sacreBLEU would leave out the rest of the longer list and not say so"
+        )
+    require("sacrebleu")
+    import sacrebleu
+
     return sacrebleu.corpus_bleu(hypotheses, [references]).score

@@ -1,5 +1,8 @@
 """Checkpoints of a run by Orbax, from which it goes on bit for bit."""
 
+import contextlib
+import functools
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,18 +27,24 @@ class Snapshot(NamedTuple):
 class Checkpoints:
     """The newest snapshot of one run in a folder; half-written ones do not count.
 
-    Use as a context manager: leaving it waits for what is being written.
+    The folder is made for the first of them. Use as a context manager: leaving it waits for what is
+    being written.
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        return ocp.CheckpointManager(self._folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        if "_manager" in vars(self):
+            self._manager.close()
 
     def save(self, snapshot: Snapshot) -> None:
         """Writes a snapshot, then deletes the one before it."""
@@ -49,7 +58,7 @@ class Checkpoints:
 
     def newest(self, like: Progress) -> Snapshot | None:
         """Reads the newest snapshot; ``like`` gives shapes. None if there is none."""
-        step = self._manager.latest_step()
+        step = newest_step(self._folder)
         if step is None:
             return None
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
@@ -60,3 +69,15 @@ class Checkpoints:
             ),
         )
         return Snapshot(Progress(**found.progress), found.notes)
+
+
+def newest_step(folder: Path) -> int | None:
+    """Returns the number of steps after which a run was saved last; None if it was not."""
+    return max(ocp.utils.checkpoint_steps(folder.absolute()), default=None)
+
+
+def forget(folder: Path) -> None:
+    """Deletes a run's checkpoints, and the folder that they lay in if nothing else is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()

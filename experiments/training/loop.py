@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,12 +16,13 @@ import numpy as np
 from experiments.arms import SAM, SAM_EQUAL
 from experiments.folder import number
 from experiments.provenance import describe_environment
-from experiments.task import Data, Examples, Task
+from experiments.task import Data, Examples, Task, check_parameters
 from experiments.training.batches import steps_per_epoch, take, training_batches
 from experiments.training.checkpoints import Checkpoints, Snapshot
 from experiments.training.program import Program, compile_program, measure
 from experiments.training.result import DIVERGED, FINISHED, Point, Result, RunSpec
 from experiments.training.step import Progress
+from experiments.training.stopping import stoppable
 
 _DIGITS = 7  # of a float32
 
@@ -35,7 +35,7 @@ class Keeping:
     """Where and how often a run is saved.
 
     Attributes:
-        folder: for checkpoints of this run alone; deleted once the run has its result.
+        folder: for checkpoints of this run alone; whoever has kept the result can delete it.
         seconds: time between checkpoints.
         steps: steps between checkpoints, whatever the time; None to go by time.
     """
@@ -54,6 +54,7 @@ class Trainer:
     """
 
     def __init__(self, task: Task, data: Data) -> None:
+        check_parameters(task)
         self.task = task
         self.data = data
         self.measure = jax.jit(task.measure)
@@ -64,7 +65,7 @@ class Trainer:
     def run(
         self, spec: RunSpec, keeping: Keeping | None = None, listener: Listener | None = None
     ) -> Result:
-        """Trains one run.
+        """Trains one run; where checkpoints are kept, Ctrl-C saves one after the step under way.
 
         Args:
             spec: what to run; of this trainer's task.
@@ -73,6 +74,9 @@ class Trainer:
 
         Returns:
             The result; a run whose loss is not finite ends there and says so.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C came before the last step.
         """
         began = time.monotonic()
         program, compile_seconds = self._program(spec)
@@ -81,15 +85,16 @@ class Trainer:
             checkpoints = stack.enter_context(Checkpoints(keeping.folder)) if keeping else None
             if checkpoints and (snapshot := checkpoints.newest(run.progress)):
                 run.go_on_from(snapshot)
-            due = _due(keeping)
+            due, stop_asked = _due(keeping), stack.enter_context(_stoppable(keeping))
             while not run.over:
                 point = run.advance()
                 if listener:
                     listener(run.steps_done, run.steps, point)
-                if checkpoints and not run.over and next(due):
+                stop = stop_asked()
+                if checkpoints and not run.over and (next(due) or stop):
                     checkpoints.save(run.snapshot())
-        if keeping:
-            shutil.rmtree(keeping.folder, ignore_errors=True)
+                if stop and not run.over:
+                    raise KeyboardInterrupt
         return self._result(run, compile_seconds, time.monotonic() - began)
 
     def run_at_once(self, specs: Sequence[RunSpec]) -> list[Result]:
@@ -272,6 +277,11 @@ def _advance_together(runs: Sequence[_Run], program: Program) -> None:
                 run.progress = jax.tree.map(lambda leaf: leaf[place], progress)  # noqa: B023
                 run.steps_done += run.epoch_steps
                 run.end_epoch(of_all[:, place].tolist(), share)
+
+
+def _stoppable(keeping: Keeping | None) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+    """Lets Ctrl-C wait for the end of a step; without checkpoints it has nothing to wait for."""
+    return stoppable() if keeping else contextlib.nullcontext(lambda: False)
 
 
 def _due(keeping: Keeping | None) -> Iterator[bool]:

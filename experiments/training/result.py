@@ -40,6 +40,15 @@ class RunSpec:
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)
         return f"{self.task}-{self.optimizer}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
+    @property
+    def folder_name(self) -> str:
+        """A name for a folder that says what was run; it ends as ``key`` does."""
+        arm, number = self.arm.replace("/", "-"), self.key.rpartition("-")[2]
+        return (
+            f"{self.task}-{self.optimizer}-{arm}-rate={self.learning_rate:g}-seed={self.seed}-"
+            f"{number}"
+        )
+
     def __str__(self) -> str:
         """The run in a line."""
         decay = "" if self.weight_decay is None else f" decay {self.weight_decay:g}"
@@ -112,6 +121,16 @@ class Result:
         sign = 1 if self.higher_is_better else -1
         return max(
             measured, key=lambda point: sign * (point.validation[self.metric] or 0), default=None
+        )
+
+    def outcome(self) -> str:
+        """Returns how it ended and what is reported of it, in a line."""
+        best = self.best()
+        if best is None:
+            return self.status
+        return (
+            f"{self.status}; test {self.metric} {best.test[self.metric]} at epoch {best.epoch}, "
+            "the best on validation"
         )
 
 

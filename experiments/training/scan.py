@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.arms import Method
-from experiments.task import Data, Examples, Task, Variables
+from experiments.task import Data, Examples, Task, Variables, check_parameters
 from experiments.training.batches import (
     epoch_batches,
     number_of_examples,
@@ -69,6 +69,7 @@ def draw(task: Task, data: Data, seeds: Sequence[int], epochs: int, batch_size: 
 
     Doing this outside the training call also halves its compilation time.
     """
+    check_parameters(task)
     examples = number_of_examples(data.train)
 
     def draw_epoch(key: jax.Array) -> jax.Array:

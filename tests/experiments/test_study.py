@@ -10,6 +10,7 @@ import pytest
 from run_files import read_meta, read_records
 
 from experiments.errors import UsageError
+from experiments.folder import write_meta
 from experiments.kinds import count
 from experiments.options import many, output
 from experiments.study import INTERRUPTED, Study, run
@@ -135,6 +136,31 @@ def test_no_folder_is_made_for_what_cannot_be_prepared(error, tmp_path):
     with pytest.raises(type(error)):
         run(make_study(refuse, tmp_path), Config(output=tmp_path / "runs" / "run"))
     assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_while_the_machine_is_looked_at_leaves_no_folder(tmp_path, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.study.describe_environment", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(make_study(squares, tmp_path), Config(output=tmp_path / "runs" / "run"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_while_the_first_meta_is_written_is_on_record(tmp_path, folder, monkeypatch):
+    written = []
+
+    def write(folder, meta):
+        written.append(meta["status"])
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        write_meta(folder, meta)
+
+    monkeypatch.setattr("experiments.study.write_meta", write)
+    assert run(make_study(squares, tmp_path), Config(output=folder)) == INTERRUPTED
+    assert written == ["running", "interrupted"]
+    assert read_meta(folder)["status"] == "interrupted"
 
 
 @pytest.mark.parametrize(("status", "last"), [(0, "late"), (INTERRUPTED, "written")])

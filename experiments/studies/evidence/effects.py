@@ -7,12 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.arms import NESTEROV, PLAIN, PREDICTION, read_arm
+from experiments.arms import NESTEROV, PLAIN, PREDICTION, SAM_EQUAL, SCHEDULE_FREE, read_arm
 from experiments.statistics import Interval, paired_difference
 from experiments.studies.evidence.summaries import ArmSummary, RowSummary, of_study
 
 REFERENCES = (PLAIN, NESTEROV)
 """The arms that prediction is held against."""
+
+PROFILED = (PLAIN, NESTEROV, "s=1", "s=2", "s=3", SCHEDULE_FREE, SAM_EQUAL)
+"""The arms of performance profiles, which take the rows that have all of them."""
+
+FACTORS = np.linspace(1, 4, 301)
+"""The costs up to which profiles go, as multiples of the best arm's."""
 
 _RESAMPLES = 9_999
 _RESAMPLING_SEED = 0
@@ -107,21 +113,26 @@ class Comparison:
     Attributes:
         study: its name.
         rows: those that have results.
-        effects: of prediction in these rows, by reference.
+        effects: of prediction in these rows, by reference; only references that there are
+            effects against.
+        profiles: of ``PROFILED`` by ``FACTORS``; empty if no row has all of them.
     """
 
     study: str
     rows: Sequence[RowSummary]
     effects: Mapping[str, Sequence[Effect]]
+    profiles: Mapping[str, np.ndarray]
 
 
 def compare(study: str, summaries: Sequence[RowSummary]) -> Comparison:
     """Returns the comparison of a study, out of all rows."""
     rows = of_study(study, summaries)
+    found = {reference: effects(rows, reference) for reference in REFERENCES}
     return Comparison(
         study=study,
         rows=rows,
-        effects={reference: effects(rows, reference) for reference in REFERENCES},
+        effects={reference: some for reference, some in found.items() if some},
+        profiles=performance_profile(rows, PROFILED, FACTORS),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from experiments.arms import NESTEROV, PLAIN
+from experiments.arms import NESTEROV, PLAIN, SAM_EQUAL
 from experiments.errors import UsageError
 from experiments.formats import format_interval
 from experiments.page import Column, Table, fill, print_plain
@@ -31,6 +31,7 @@ from experiments.tasks import load_task
 from experiments.training.result import Result, read_results
 
 REPORT_FILE, LATEX_FILE = "README.md", "tables.tex"
+CAVEATS_FILE = "caveats.md"  # beside results: what is to be known of their data
 
 _COMPARED = ("main", "wider")
 _OTHERS = ("horizon", "decay", "robustness", "predictors", "others")
@@ -48,7 +49,8 @@ def write_report(folder: Path, output: Path, rows: Sequence[Row]) -> None:
     """Reads all ``*.jsonl`` files of a folder and writes what they say.
 
     Args:
-        folder: where the results are.
+        folder: where the results are; what its ``caveats.md`` says of their data, if there is one,
+            stands in the report too.
         output: where the report goes.
         rows: the registered table.
 
@@ -68,7 +70,8 @@ def write_report(folder: Path, output: Path, rows: Sequence[Row]) -> None:
     compared = [compare(study, summaries) for study in _COMPARED]
     try:
         output.mkdir(parents=True, exist_ok=True)
-        text = fill(_PROSE.read_text(encoding="utf-8"), _holes(summaries, compared, found))
+        holes = _holes(summaries, compared, found) | {"caveats": _caveats(folder / CAVEATS_FILE)}
+        text = fill(_PROSE.read_text(encoding="utf-8"), holes)
         # Committed reports end in an empty line.
         (output / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
         (output / LATEX_FILE).write_text(_latex(summaries), encoding="utf-8")
@@ -96,7 +99,9 @@ def _holes(
     others = {study: of_study(study, summaries) for study in _OTHERS}
     return {
         "origin": _origin(results),
-        "verdicts": "\n".join(f"- {line}" for line in _verdict_lines(compared)),
+        "cpu": "`cpu`" if any(result.spec.preset == "cpu" for result in results) else None,
+        "sam_equal": f"`{SAM_EQUAL}`" if any(map(_has_sam_equal, summaries)) else None,
+        "verdicts": "\n".join(f"- {line}" for line in _verdict_lines(compared)) or None,
         "registered": Table(_REGISTERED, summaries).markdown(),
         "plots": {study: f"{study}.png" if others[study] else None for study in _PLOTTED},
         **{one.study: _comparison(one) if one.rows else None for one in compared},
@@ -104,15 +109,25 @@ def _holes(
     }
 
 
+def _caveats(file: Path) -> str | None:
+    """Returns what a file says, each paragraph in a line."""
+    if not file.exists():
+        return None
+    paragraphs = file.read_text(encoding="utf-8").strip().split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _has_sam_equal(summary: RowSummary) -> bool:
+    return summary.arm(SAM_EQUAL) is not None
+
+
 def _comparison(comparison: Comparison) -> str:
-    study, effects = (
-        comparison.study,
-        [one for found in comparison.effects.values() for one in found],
-    )
+    study = comparison.study
+    effects = [one for found in comparison.effects.values() for one in found]
     parts = [
-        f"![Effects](forest-{study}.png)",
-        f"![Performance profiles](profiles-{study}.png)",
-        Table(_EFFECTS, effects).markdown(),
+        *([f"![Effects](forest-{study}.png)"] if comparison.effects else []),
+        *([f"![Performance profiles](profiles-{study}.png)"] if comparison.profiles else []),
+        *([Table(_EFFECTS, effects).markdown()] if effects else []),
     ]
     for summary in comparison.rows:
         name = summary.row.name
@@ -127,6 +142,8 @@ def _section(summary: RowSummary) -> str:
 
 def _origin(results: Sequence[Result]) -> str:
     environments = [result.environment for result in results if result.environment]
+    if not environments:
+        return f"{len(results)} runs, all of which failed."
     dates = sorted(environment["date"][:10] for environment in environments)
     kinds = sorted({environment["device"]["kind"] for environment in environments})
     versions = environments[0]["versions"]

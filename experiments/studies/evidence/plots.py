@@ -9,12 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.arms import NESTEROV, PLAIN, SAM_EQUAL, SCHEDULE_FREE, read_arm
 from experiments.figures import save
-from experiments.studies.evidence.effects import (
-    Comparison,
-    Effect,
-    is_prediction,
-    performance_profile,
-)
+from experiments.studies.evidence.effects import FACTORS, Comparison, Effect, is_prediction
 from experiments.studies.evidence.summaries import ArmSummary, RowSummary, mean_of
 
 _COLOURS = {
@@ -28,7 +23,6 @@ _COLOURS = {
     "s=3": "navy",
 }
 _VERDICT_COLOURS = {"better": "tab:green", "worse": "tab:red", "undecided": "tab:gray"}
-_LARGEST_FACTOR = 4.0
 _LARGEST_LINEAR = 6.0  # percent
 _DPI = 110
 _PERCENT_TICKS = (-100, -30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 30, 100)
@@ -37,27 +31,25 @@ _PERCENT_TICKS = (-100, -30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 30, 100)
 def plot_comparison(folder: Path, comparison: Comparison) -> None:
     """Writes ``forest-STUDY.png``, ``profiles-STUDY.png`` and a ``curves-ROW.png`` for each row.
 
-    A plot that there are no results for is left out.
+    Of the first two those that the comparison has something for.
 
     Args:
         folder: where they go.
-        comparison: rows and effects of a study.
+        comparison: rows, effects and profiles of a study.
     """
-    _forest(folder / f"forest-{comparison.study}.png", comparison.effects)
-    _profiles(folder / f"profiles-{comparison.study}.png", comparison.rows)
+    if comparison.effects:
+        _forest(folder / f"forest-{comparison.study}.png", comparison.effects)
+    if comparison.profiles:
+        _profiles(folder / f"profiles-{comparison.study}.png", comparison.profiles)
     for summary in comparison.rows:
         _curves(folder / f"curves-{summary.row.name}.png", summary)
 
 
 def _forest(file: Path, effects: Mapping[str, Sequence[Effect]]) -> None:
-    panels = [(name, found) for name, found in effects.items() if found]
-    if not panels:
-        return
-    lines = max(len(found) for _, found in panels)
-    figure = Figure(figsize=(6 * len(panels), 1.2 + 0.24 * lines), layout="constrained")
-    for axes, (reference, found) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
+    lines = max(map(len, effects.values()))
+    figure = Figure(figsize=(6 * len(effects), 1.2 + 0.24 * lines), layout="constrained")
+    panels = figure.subplots(1, len(effects), squeeze=False)[0]
+    for axes, (reference, found) in zip(panels, effects.items(), strict=True):
         for place, one in enumerate(found):
             colour = _VERDICT_COLOURS[one.verdict]
             axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2)
@@ -84,16 +76,11 @@ def _percent_axis(axes: Any) -> None:
     axes.minorticks_off()
 
 
-def _profiles(file: Path, summaries: Sequence[RowSummary]) -> None:
-    arms = [PLAIN, NESTEROV, "s=1", "s=2", "s=3", SCHEDULE_FREE, SAM_EQUAL]
-    factors = np.linspace(1, _LARGEST_FACTOR, 301)
-    shares = performance_profile(summaries, arms, factors)
-    if not shares:
-        return
+def _profiles(file: Path, profiles: Mapping[str, np.ndarray]) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes: Any = figure.subplots()
-    for arm, share in shares.items():
-        axes.step(factors, share, where="post", label=arm, color=_COLOURS[arm])
+    for arm, share in profiles.items():
+        axes.step(FACTORS, share, where="post", label=arm, color=_COLOURS[arm])
     axes.set_xlabel("gradients to the target, as a multiple of the best arm's")
     axes.set_ylabel("share of rows and seeds")
     axes.set_ylim(0, 1.02)
@@ -187,8 +174,7 @@ def _horizons(summaries: Sequence[RowSummary]) -> Figure:
             read, mean = read_arm(arm.arm, summary.row.optimizer), mean_of(arm.values)
             if mean and (arm.arm == PLAIN or is_prediction(arm.arm, summary.row.optimizer)):
                 points.append((read.horizon, mean.mean, mean.half_width))
-        horizons, means, widths = zip(*sorted(points), strict=True)
-        axes.errorbar(horizons, means, widths, marker="o", capsize=3, color="tab:blue")
+        _error_bars(axes, points, color="tab:blue")
         axes.set_xlabel("steps predicted ahead, s")
     return figure
 
@@ -198,19 +184,22 @@ def _rates(summaries: Sequence[RowSummary]) -> Figure:
     figure = Figure(figsize=(4.8 * len(summaries), 3.6), layout="constrained")
     for axes, summary in _panels(figure, summaries):
         for name in dict.fromkeys(arm.arm for arm in summary.arms):
-            points = sorted(
+            points = [
                 (arm.learning_rate, mean.mean, mean.half_width)
                 for arm in summary.arms
                 if arm.arm == name and (mean := mean_of(arm.values))
-            )
-            rates, means, widths = zip(*points, strict=True)
-            axes.errorbar(
-                rates, means, widths, marker="o", capsize=3, label=name, color=_COLOURS.get(name)
-            )
+            ]
+            _error_bars(axes, points, label=name, color=_COLOURS.get(name))
         axes.set_xscale("log")
         axes.set_xlabel("learning rate")
         axes.legend(fontsize=8)
     return figure
+
+
+def _error_bars(axes: Any, points: Sequence[tuple[float, float, float]], **look: Any) -> None:
+    """Draws ``(place, mean, half width)``; nothing where no seed has a value."""
+    places, means, widths = np.array(sorted(points)).reshape(-1, 3).T
+    axes.errorbar(places, means, widths, marker="o", capsize=3, **look)
 
 
 def _save(figure: Figure, file: Path) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from experiments.arms import PLAIN
 from experiments.statistics import Interval, mean_interval
-from experiments.studies.evidence.rows import Row
-from experiments.studies.evidence.sweep import (
+from experiments.studies.evidence.planned import (
     chosen_rates,
     count_runs,
     rates_of,
     reported_specs,
     tuning_specs,
 )
+from experiments.studies.evidence.rows import Row
 from experiments.task import Protocol
 from experiments.training.result import FAILED, FINISHED, Point, Result
 

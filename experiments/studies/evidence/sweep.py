@@ -1,12 +1,11 @@
-"""Running rows: learning rates are chosen on validation with seeds of their own, then reported."""
+"""Running rows: what is missing of them is trained, run by run, and kept."""
 
 import contextlib
 import dataclasses
 import functools
 import itertools
-import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +16,12 @@ from experiments.folder import append_records, check_writable
 from experiments.page import print_plain
 from experiments.progress import bar_columns
 from experiments.studies.evidence.ask import SweepConfig
+from experiments.studies.evidence.planned import (
+    chosen_rates,
+    count_runs,
+    reported_specs,
+    tuning_specs,
+)
 from experiments.studies.evidence.rows import Row, choose_rows, read_rows
 from experiments.study import INTERRUPTED
 from experiments.task import Protocol
@@ -26,72 +31,6 @@ from experiments.training.result import FAILED, Result, RunSpec, read_results
 
 Runner = Callable[[Sequence[RunSpec]], Sequence[Result]]
 """Trains runs that differ in nothing but their seeds."""
-
-
-def rates_of(row: Row, protocol: Protocol) -> Sequence[float]:
-    """Returns the grid of a row."""
-    return row.learning_rates or protocol.learning_rates[row.optimizer]
-
-
-def tuning_specs(row: Row, protocol: Protocol, arm: str) -> list[RunSpec]:
-    """Returns the runs that an arm's learning rate is chosen by; none if there is no choice."""
-    rates = rates_of(row, protocol)
-    if row.every_rate or len(rates) == 1:
-        return []
-    return [_spec(row, arm, rate, seed) for rate in rates for seed in row.tuning_seeds]
-
-
-def reported_specs(row: Row, rates: Sequence[float], arm: str) -> list[RunSpec]:
-    """Returns the runs that are reported, at the chosen rates."""
-    return [_spec(row, arm, rate, seed) for rate in rates for seed in row.seeds]
-
-
-def _spec(row: Row, arm: str, rate: float, seed: int) -> RunSpec:
-    return RunSpec(
-        task=row.task,
-        preset=row.preset,
-        optimizer=row.optimizer,
-        arm=arm,
-        learning_rate=rate,
-        seed=seed,
-        weight_decay=row.weight_decay,
-    )
-
-
-def chosen_rates(
-    row: Row, protocol: Protocol, arm: str, results: Mapping[str, Result]
-) -> Sequence[float]:
-    """Returns the rates that an arm is reported at, given the results of tuning.
-
-    The rate with the best mean over tuning seeds of the best validation metric; a run that
-    diverged counts as the worst. All rates if the row asks for that; none while runs are missing.
-    """
-    rates = rates_of(row, protocol)
-    tuning = tuning_specs(row, protocol, arm)
-    if not tuning:
-        return rates
-    if any(spec.key not in results for spec in tuning):
-        return ()
-
-    def merit(rate: float) -> float:
-        runs = [results[spec.key] for spec in tuning if spec.learning_rate == rate]
-        return sum(map(_merit, runs)) / len(runs)
-
-    return (max(rates, key=merit),)
-
-
-def _merit(result: Result) -> float:
-    best = result.best() if result.status == "finished" else None
-    value = best and best.validation[result.metric]
-    if value is None:
-        return -math.inf
-    return value if result.higher_is_better else -value
-
-
-def count_runs(row: Row, protocol: Protocol) -> int:
-    """Returns how many runs a row has in all."""
-    rates = len(rates_of(row, protocol)) if row.every_rate else 1
-    return sum(len(tuning_specs(row, protocol, arm)) + rates * len(row.seeds) for arm in row.arms)
 
 
 @dataclasses.dataclass
@@ -125,7 +64,12 @@ class Sweep:
     """
 
     def __init__(
-        self, run: Runner, folder: Path, say: Callable[[str], None], at_once: int = 1
+        self,
+        run: Runner,
+        folder: Path,
+        say: Callable[[str], None],
+        at_once: int = 1,
+        finished: Callable[[Result], None] = lambda result: None,
     ) -> None:
         """Reads what is known.
 
@@ -134,8 +78,10 @@ class Sweep:
             folder: of the results so far; new ones go into the file ``ROW.jsonl`` in it.
             say: tells about trouble.
             at_once: largest number of seeds that are trained at once.
+            finished: told of each run that was done, but for those that failed.
         """
         self.tally = Tally()
+        self._finished = finished
         self._run, self._folder, self._say, self._at_once = run, folder, say, at_once
         found, complaints = read_results(sorted(folder.glob("*.jsonl")))
         for complaint in complaints:
@@ -186,7 +132,10 @@ class Sweep:
     def _keep(self, result: Result, file: Path) -> None:
         self._results[result.spec.key] = result
         self.tally.ran += 1
-        self.tally.failed += result.status == FAILED
+        if result.status == FAILED:
+            self.tally.failed += 1
+        else:
+            self._finished(result)
         try:
             append_records(file, [result])
         except OSError as error:
@@ -271,12 +220,16 @@ def run_sweep(config: SweepConfig) -> int:
         return trainer(specs[0].task, specs[0].preset).run_at_once(specs)
 
     with progress_bar(total) as (begin, say):
-        sweep = Sweep(run, config.output, say, config.seeds_at_once)
+
+        def finished(result: Result) -> None:
+            say(f"{result.spec}: {result.outcome()}; {result.wall_seconds:.1f} s")
+
+        sweep = Sweep(run, config.output, say, config.seeds_at_once, finished)
         try:
             for spec in sweep.rows(planned):
                 begin(spec)
         except KeyboardInterrupt:
-            say("interrupted; the same command goes on where this stopped")
+            say("interrupted; the same command goes on, the run under way begins anew")
             return INTERRUPTED
     tally = sweep.tally
     print(

@@ -1,6 +1,7 @@
 """Reading of TFDS images: on a data set that the test writes itself, and on CIFAR-10 if present."""
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from experiments.errors import UsageError
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="needs the extra 'data'")
 
+ROOT = Path(__file__).parents[3]
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (7, 4, 5, 3), np.uint8)
 LABELS = RNG.integers(0, 10, 7)
@@ -85,6 +87,19 @@ def test_images_and_labels_come_back_exactly(tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_nothing_is_said_of_other_decoders(tmp_path):
+    """TFDS says once a process that OpenCV would be faster, hence a process of its own."""
+    write(TinyImages, tmp_path)
+    code = (
+        "import sys; from experiments.data.tfds import load_images;"
+        "print(load_images('tiny_images', 'train', sys.argv[1])[0].shape)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout == "(7, 4, 5, 3)\n"
+    assert not process.stderr
+
+
 def test_a_part_of_a_split_is_its_beginning(tmp_path):
     write(TinyImages, tmp_path)
     images, labels = load_images("tiny_images", "train", str(tmp_path))
@@ -143,7 +158,7 @@ def test_images_of_different_sizes_are_refused(tmp_path):
 
 def test_without_tfds_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(UsageError, match=r"needs TensorFlow Datasets .*xgrad_optax\[data\]"):
+    with pytest.raises(UsageError, match=r"tensorflow_datasets missing; .* '\.\[data\]'"):
         load_images("tiny_images", "train", str(tmp_path))
 
 

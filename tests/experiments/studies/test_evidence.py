@@ -4,17 +4,20 @@ import dataclasses
 import json
 import math
 import os
+import re
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import experiments
 from experiments.cli import main
 from experiments.errors import UsageError
 from experiments.folder import append_records
 from experiments.studies.evidence import plots
 from experiments.studies.evidence import sweep as sweeping
-from experiments.studies.evidence.ask import REGISTERED, RESULTS
+from experiments.studies.evidence.ask import REGISTERED
 from experiments.studies.evidence.effects import (
     area_over_rates,
     bootstrap_interval,
@@ -22,6 +25,7 @@ from experiments.studies.evidence.effects import (
     performance_profile,
 )
 from experiments.studies.evidence.page import write_report
+from experiments.studies.evidence.planned import count_runs, reported_specs
 from experiments.studies.evidence.rows import Row, choose_rows, read_rows
 from experiments.studies.evidence.summaries import summarize_row
 from experiments.tasks import load_task
@@ -34,6 +38,8 @@ from experiments.training.result import (
     RunSpec,
     read_results,
 )
+
+RESULTS = Path(experiments.__file__).parent / "results" / "evidence"
 
 # --------------------------------------------------------------------------------------------------
 # Rows and sweeps
@@ -112,7 +118,7 @@ def test_a_sweep_tunes_every_arm_then_reports_seeds_and_never_repeats(tmp_path):
     file = tmp_path / "made-up.jsonl"
     tally, said = run_sweep(ROW, pretend, file)
     assert not said
-    assert tally.ran == sweeping.count_runs(ROW, PROTOCOL) == 3 * (3 + 3)
+    assert tally.ran == count_runs(ROW, PROTOCOL) == 3 * (3 + 3)
     results, _ = read_results([file])
     reported = {(r.spec.arm, r.spec.learning_rate) for r in results if r.spec.seed in ROW.seeds}
     assert reported == {("plain", 0.1), ("nesterov", 0.1), ("s=1", 0.1)}
@@ -299,7 +305,7 @@ def test_the_area_over_rates_is_the_mean_in_the_logarithm():
     )
     results = {
         spec.key: made_up(spec, [1 + 100 * spec.learning_rate])
-        for spec in sweeping.reported_specs(row, row.learning_rates, "plain")
+        for spec in reported_specs(row, row.learning_rates, "plain")
     }
     arms = summarize_row(row, PROTOCOL, results).arms
     assert area_over_rates(arms) == {
@@ -350,6 +356,41 @@ def test_report_writes_tables_and_plots(tmp_path):
         write_report(tmp_path / "nowhere", output, rows)
 
 
+OTHERS = {
+    "forest": dataclasses.replace(ROW, arms=("plain", "s=1"), seeds=(0,)),
+    "profiles": dataclasses.replace(ROW, arms=("plain", "s=1")),
+    "only plain": dataclasses.replace(ROW, arms=("plain",)),
+    "horizon": dataclasses.replace(ROW, study="horizon"),
+    "robustness": dataclasses.replace(ROW, study="robustness", every_rate=True),
+}
+
+
+def diverged(spec):
+    return made_up(spec, [None], DIVERGED)
+
+
+def failed(spec):
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize("run", [pretend, diverged, failed])
+@pytest.mark.parametrize("row", OTHERS.values(), ids=list(OTHERS))
+def test_a_report_shows_only_what_there_is(tmp_path, monkeypatch, row, run):
+    """Of a table of one's own, also of runs that came to nothing."""
+    monkeypatch.setattr(plots, "_save", lambda figure, file: file.touch())
+    run_sweep(row, run, tmp_path / "made-up.jsonl")
+    write_report(tmp_path, tmp_path, [row])
+    text = (tmp_path / "README.md").read_text()
+    shown = set(re.findall(r"\]\((.*\.png)\)", text))
+    assert shown == {path.name for path in tmp_path.glob("*.png")}
+    for other in ("CIFAR", "PTB", "sam-equal"):
+        assert other not in text
+    assert "\n\n\n" not in text
+    (tmp_path / "caveats.md").write_text("The photographs\nare blurred.\n")
+    write_report(tmp_path, tmp_path, [row])
+    assert "\n\nThe photographs are blurred.\n\n" in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.skipif(not list(RESULTS.glob("*.jsonl")), reason="no committed results")
 def test_the_committed_report_is_what_the_committed_results_say(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "_save", lambda figure, file: file.touch())  # which takes a while
@@ -360,7 +401,7 @@ def test_the_committed_report_is_what_the_committed_results_say(tmp_path, monkey
     assert names == {path.name for path in RESULTS.glob("*.png")}
 
 
-def test_sweep_and_report_run_from_the_command_line(tmp_path, capsys):
+def test_sweep_and_report_run_from_the_command_line(tmp_path, monkeypatch, capsys):
     table = tmp_path / "rows.toml"
     fields = {
         "name": "short",
@@ -375,12 +416,17 @@ def test_sweep_and_report_run_from_the_command_line(tmp_path, capsys):
     lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
     table.write_text("[[row]]\n" + "\n".join(lines) + "\n")
     options = ["--table", str(table)]
-    folder = tmp_path / "results"
-    assert main(["sweep", *options, "--output", str(folder), "--dry-run"]) == 0
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "evidence"
+    assert main(["sweep", *options, "--dry-run"]) == 0
     assert "1 rows, 4 runs" in capsys.readouterr().out
-    assert main(["sweep", *options, "--output", str(folder)]) == 0
-    assert "4 runs done" in capsys.readouterr().err
-    assert main(["report", str(folder), *options]) == 0
+    assert main(["sweep", *options]) == 0
+    error = capsys.readouterr().err
+    assert re.search(
+        r"^digits sgdm s=1 rate 0\.1 seed 1: finished; test accuracy \S+ at epoch", error, re.M
+    )
+    assert "4 runs done" in error
+    assert main(["report", *options]) == 0
     assert (folder / "forest-main.png").exists()
     assert main(["sweep", *options, "--rows", "long"]) == 2
     assert os.listdir(folder)

@@ -1,5 +1,6 @@
 """Every task of the evidence: known parameter counts, and one step on data of the true shapes."""
 
+import dataclasses
 import functools
 
 import jax
@@ -13,6 +14,8 @@ from experiments.task import Variables
 from experiments.tasks import PRESETS, TASKS, load_task
 from experiments.tasks.constant import training_of
 from experiments.training.batches import measuring_batches, take
+from experiments.training.loop import Trainer
+from experiments.training.scan import draw
 from experiments.training.schedules import SCHEDULES
 from tests.experiments.quick import jit_quickly, random_variables
 
@@ -41,6 +44,15 @@ def test_a_network_has_the_parameters_that_are_known_of_it(name, preset):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == task.parameters
     assert task.protocol.schedule in SCHEDULES
     assert set(task.protocol.learning_rates) == set(OPTIMIZERS)
+
+
+def test_what_trains_a_task_refuses_a_network_of_another_size():
+    task = dataclasses.replace(load_task("digits"), parameters=8_971)
+    message = r"'digits' at preset 'cpu' says 8,971 parameters, its network has 8,970"
+    with pytest.raises(UsageError, match=message):
+        Trainer(task, task.fake())
+    with pytest.raises(UsageError, match=message):
+        draw(task, task.fake(), seeds=[0], epochs=1, batch_size=4)
 
 
 # Of steps that are computed no shapes are asked, and a network with more classes has its own.

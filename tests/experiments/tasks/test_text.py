@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -244,6 +245,17 @@ class TestTranslation:
         texts = ["ein mann singt auf der straße."] * 2
         assert bleu(texts, texts) == pytest.approx(100)
         assert bleu(["", ""], texts) == 0
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_bleu_wants_a_reference_for_each_text(self, count):
+        with pytest.raises(ValueError, match=f"{count} hypotheses for 2 references"):
+            bleu(["ein mann"] * count, ["ein mann"] * 2)
+
+    def test_what_bleu_needs_is_said_before_data_are_read(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "sacrebleu", None)
+        for ask in (lambda: bleu(["a"], ["a"]), lambda: task_of("translation", "cpu").load(None)):
+            with pytest.raises(UsageError, match=r"sacrebleu missing; .* '\.\[evidence\]'"):
+                ask()
 
     def test_score_is_bleu(self):
         task = task_of("translation", "cpu")

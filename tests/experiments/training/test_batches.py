@@ -1,5 +1,6 @@
 """Batches of training and of measuring, and the shapes of learning rates."""
 
+import itertools
 import json
 
 import jax
@@ -54,6 +55,21 @@ def test_batches_go_on_where_they_were_cut_with_the_same_changes():
     again.set_state(json.loads(json.dumps(place)))
     assert numbers(again) == rest
     assert len(seen) + len(rest) == 15
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("augment", [None, lambda batch, generator: batch])
+def test_no_batch_is_ever_written_to_again(ordered, augment):
+    """A compiled step may read a batch of NumPy after the call has returned."""
+    data = numbered(20, ordered=ordered, augment=augment)
+    for read in (
+        lambda: training_batches(data, 4, seed=0, epochs=2),
+        lambda: measuring_batches(data.test, 6),
+    ):
+        arrays = [data.train["number"], *(batch["number"] for batch in read())]
+        assert [array.tolist() for array in arrays[1:]] == numbers(read())
+        for one, other in itertools.combinations(arrays, 2):
+            assert not np.shares_memory(one, other)
 
 
 def test_measuring_counts_every_example_once():

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,11 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
+from experiments.studies.evidence.single import _Watching
+from experiments.study import INTERRUPTED
 from experiments.tasks import load_task
 from experiments.training import loop
+from experiments.training.checkpoints import newest_step
 from experiments.training.loop import Keeping, Trainer
 from experiments.training.program import compile_program
 from experiments.training.result import DIVERGED, FINISHED, RunSpec, read_results
@@ -22,6 +27,8 @@ from experiments.training.result import DIVERGED, FINISHED, RunSpec, read_result
 SPEC = RunSpec(
     task="digits", preset="cpu", optimizer="adam", arm="s=1", learning_rate=3e-3, seed=0, epochs=2
 )
+
+KEY = "digits-adam-301bdbf36645"  # of SPEC with the arm s=1/zero-gradient
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +86,101 @@ def test_a_run_goes_on_bit_for_bit_from_its_checkpoint(trainer, uninterrupted, t
     resumed = trainer.run(SPEC, keeping, lambda done, total, point: first.append(done))
     assert first[0] == max(1, (cut_at - 1) // 10 * 10 + 1)
     assert measured(resumed) == measured(uninterrupted)
-    assert not keeping.folder.exists()
+
+
+@pytest.fixture
+def press_ctrl_c():
+    """Presses it, also where the shell has switched it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: signal.raise_signal(signal.SIGINT)
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("pressed_at", [33, 40])
+def test_ctrl_c_saves_what_has_been_done(
+    trainer, uninterrupted, tmp_path, press_ctrl_c, pressed_at
+):
+    keeping = Keeping(folder=tmp_path / "checkpoints")
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(SPEC, keeping, at_step(pressed_at, press_ctrl_c))
+    assert newest_step(keeping.folder) == pressed_at
+    first = []
+    resumed = trainer.run(SPEC, keeping, lambda done, total, point: first.append(done))
+    assert first[0] == pressed_at + 1
+    assert measured(resumed) == measured(uninterrupted)
+
+
+def test_ctrl_c_during_the_last_step_changes_nothing(
+    trainer, uninterrupted, tmp_path, press_ctrl_c
+):
+    keeping = Keeping(folder=tmp_path / "checkpoints")
+    result = trainer.run(SPEC, keeping, at_step(66, press_ctrl_c))
+    assert measured(result) == measured(uninterrupted)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_ctrl_c_twice_or_with_nothing_to_save_stops_at_once(trainer, tmp_path, press_ctrl_c, kept):
+    keeping, reached = Keeping(folder=tmp_path / "checkpoints"), []
+
+    def press():
+        press_ctrl_c()
+        reached.append(True)
+        press_ctrl_c()
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(SPEC, keeping if kept else None, at_step(40, press))
+    assert reached == [True] * kept
+    assert not list(tmp_path.iterdir())
+
+
+def at_step(number, act):
+    return lambda done, total, point: act() if done == number else None
+
+
+def test_an_interrupted_run_says_what_is_kept_and_where_it_goes_on(
+    monkeypatch, tmp_path, press_ctrl_c, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    command = ["run", "--epochs", "1"]
+    listen = at_step(5, press_ctrl_c)
+    with monkeypatch.context() as patch:
+        patch.setattr(_Watching, "listen", lambda self, *args: listen(*args))
+        assert main(command) == INTERRUPTED
+    (folder,) = Path("runs").iterdir()
+    assert re.fullmatch(r"digits-adam-s=1-rate=0\.003-seed=0-[0-9a-f]{12}", folder.name)
+    assert "saved up to step 5, --resume with the same command" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["checkpoints"]
+    assert main(command) == 2
+    assert "holds this run up to step 5; --resume goes on" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("goes on from step 5\n")
+    assert captured.out.startswith("finished; test accuracy")
+    assert sorted(path.name for path in folder.iterdir()) == ["results.jsonl", "tensorboard"]
+
+
+def test_a_run_interrupted_before_its_first_step_leaves_nothing(monkeypatch, tmp_path, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "compile_program", interrupted)
+    assert main(["run"]) == INTERRUPTED
+    assert "before anything was saved; the same command begins anew" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_finished_checkpoint_is_nothing_to_resume(tmp_path, capsys):
+    folder = tmp_path / "run"
+    (folder / "checkpoints" / RunSpec(**{**vars(SPEC), "epochs": None}).key).mkdir(parents=True)
+    assert main(["run", "--output", str(folder), "--resume"]) == 2
+    assert "there is nothing to resume in" in capsys.readouterr().err
+
+
+def test_the_key_of_a_run_is_that_of_committed_results():
+    assert dataclasses.replace(SPEC, arm="s=1/zero-gradient").key == KEY
+    name = dataclasses.replace(SPEC, arm="s=1/zero-gradient").folder_name
+    assert name == f"digits-adam-s=1-zero-gradient-rate=0.003-seed=0-{KEY[-12:]}"
 
 
 def test_a_killed_run_resumes_to_the_same_result(uninterrupted, tmp_path):
@@ -88,7 +189,7 @@ def test_a_killed_run_resumes_to_the_same_result(uninterrupted, tmp_path):
     command += ["--checkpoint-steps", "7"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 300
-        while not list(folder.glob("checkpoints/*/[0-9]*")):
+        while not any(path.name.isdigit() for path in folder.glob("checkpoints/*/*")):
             assert process.poll() is None, "the run ended before it was killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -102,6 +203,7 @@ def test_a_killed_run_resumes_to_the_same_result(uninterrupted, tmp_path):
     assert not complaints
     assert measured(result) == measured(uninterrupted)
     assert list((folder / "tensorboard").iterdir())
+    assert not (folder / "checkpoints").exists()
     assert main([*command[3:], "--resume"]) == 2  # the result is there
 
 
