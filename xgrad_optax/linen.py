@@ -6,7 +6,7 @@ static hyperparameters come from the state that is restored into, as the tree st
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 from flax import serialization
@@ -52,7 +52,7 @@ class XGradTrainState(train_state.TrainState):
     """
 
     @classmethod
-    def create(cls, *, apply_fn: Callable, params: Params, tx: Any, **kwargs: Any):
+    def create(cls, *, apply_fn: Callable, params: Params, tx: Any, **kwargs: Any) -> Self:
         """As Flax's, but ``tx`` may also be a :class:`xgrad_optax.WeightPrediction`."""
         tx = tx.tx if isinstance(tx, WeightPrediction) else tx
         return super().create(apply_fn=apply_fn, params=params, tx=tx, **kwargs)
