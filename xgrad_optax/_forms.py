@@ -32,7 +32,7 @@ from xgrad_optax._points import displacement, is_plain, lookahead_params
 from xgrad_optax._prediction import Prediction, WeightPrediction
 from xgrad_optax._states import InPlaceState, WeightPredictionState, XGradState
 from xgrad_optax._trees import unboxed
-from xgrad_optax._typing import OptState, Params, Updates
+from xgrad_optax._typing import OptState, Params, ParamsT, Updates
 from xgrad_optax.predictors import Predictor
 
 
@@ -122,7 +122,7 @@ def with_weight_prediction(
         return state
 
     @functools.wraps(lookahead_params)
-    def lookahead_fn(params: Params, opt_state: OptState) -> Params:
+    def lookahead_fn(params: ParamsT, opt_state: OptState) -> ParamsT:
         if predictor.in_place and is_plain(opt_state):
             opt_state = adopt(unboxed(opt_state))
         return lookahead_params(params, opt_state)
