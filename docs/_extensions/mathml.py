@@ -6,18 +6,15 @@ from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.util import logging
 
-# What latex2mathml 3.81 passes on as text.
-REPLACED = {r"\\arg(?![a-zA-Z])": r"\\operatorname{arg}", r"\\\|": r"\\Vert "}
-UNKNOWN_COMMAND = re.compile(r">\s*\\\s*[a-zA-Z|]")
+ARG = re.compile(r"\\arg(?![a-zA-Z])")  # which latex2mathml 3.81 does not know
+UNKNOWN_COMMAND = re.compile(r">\s*\\[a-zA-Z|]")  # it is passed on as text
 
 logger = logging.getLogger(__name__)
 
 
 def mathml(node: nodes.Element, display: str) -> str:
     """The formula; a warning names one with a command that would be shown as it is written."""
-    latex = node.astext()
-    for command, known in REPLACED.items():
-        latex = re.sub(command, known, latex)
+    latex = ARG.sub(r"\\operatorname{arg}", node.astext())
     converted = convert(latex, display=display)
     if UNKNOWN_COMMAND.search(converted):
         logger.warning("a command in this formula is unknown: %s", latex, location=node)
