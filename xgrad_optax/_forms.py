@@ -50,8 +50,9 @@ def with_weight_prediction(
         \theta_{t+1} = \theta_t + U(g_{t+1}, S_t, \theta_t)
 
     where :math:`d_t` is what ``predictor`` expects the next update to be and :math:`U` the inner
-    transform, unchanged. Before the first update :math:`d_0 = 0`. With ``s=0`` the trajectory is
-    the inner optimizer's, bit for bit.
+    transform, unchanged. Before the first update :math:`d_0 = 0`. With the number
+    ``s=0`` the trajectory is the inner optimizer's, bit for bit; with a schedule or an injected s
+    that is 0, up to rounding.
 
     In ``optax.chain``, ``partition``, ``masked`` and so on call ``lookahead_params`` (this one or
     :func:`xgrad_optax.lookahead_params`) with the *outermost* state. It goes last in a chain, and
