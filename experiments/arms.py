@@ -6,14 +6,14 @@ form; ``schedule-free``; ``sam``, and ``sam-equal``, which has half of the steps
 two gradients. A new optimizer, form or predictor is a row in one of the tables here.
 """
 
-import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments.around import as_it_is, at_sharpest, clipped
 from experiments.errors import UsageError
 from experiments.recipe import Recipe
-from experiments.task import Gradient, GradientOf
+from experiments.task import GradientOf
 
 if TYPE_CHECKING:
     import optax
@@ -29,7 +29,6 @@ PREDICTORS: Mapping[str, Recipe] = {
     "zero-gradient": Recipe("xgrad_optax:zero_gradient"),
 }
 
-_SAM_RADIUS = 0.05  # the paper's, arXiv 2010.01412
 _MOMENTUM = {"momentum": 0.9}
 
 
@@ -46,6 +45,7 @@ class Optimizer(NamedTuple):
             baseline, None where it is not usual.
         schedule_free: the base of the schedule-free form, None if there is none.
         decays: whether it takes a weight decay, apart from the gradient.
+        usual_rate: its usual learning rate, of those of SGD with momentum 0.9 and of Adam.
     """
 
     summary: str
@@ -55,6 +55,7 @@ class Optimizer(NamedTuple):
     baseline: str | None = None
     schedule_free: Recipe | None = None
     decays: bool = False
+    usual_rate: Callable[[float, float], float] = lambda sgdm, adam: adam
 
 
 def _named(name: str, **arguments: Any) -> Recipe:
@@ -69,6 +70,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         nesterov=Recipe("optax:sgd", {**_MOMENTUM, "nesterov": True}),
         baseline="nesterov",
         schedule_free=Recipe("optax.contrib:schedule_free_sgd"),
+        usual_rate=lambda sgdm, adam: sgdm,
     ),
     "rmsprop": Optimizer(
         "RMSprop without momentum", plain=Recipe("optax:rmsprop"), predicted=_named("rmsprop")
@@ -100,6 +102,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         "AdaM3 (AdaMomentum)",
         plain=Recipe("xgrad_optax.transforms:adam3"),
         predicted=_named("adam3"),
+        usual_rate=lambda sgdm, adam: adam / 3,
     ),
     "radam": Optimizer(
         "RAdam",
@@ -111,8 +114,20 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "adabound": Optimizer(
         "AdaBound", plain=Recipe("xgrad_optax.transforms:adabound"), predicted=_named("adabound")
     ),
-    "lion": Optimizer("Lion", plain=Recipe("optax:lion"), predicted=_named("lion"), decays=True),
-    "muon": Optimizer("Muon", plain=Recipe("optax.contrib:muon"), predicted=None, decays=True),
+    "lion": Optimizer(
+        "Lion",
+        plain=Recipe("optax:lion"),
+        predicted=_named("lion"),
+        decays=True,
+        usual_rate=lambda sgdm, adam: adam / 3,
+    ),
+    "muon": Optimizer(
+        "Muon",
+        plain=Recipe("optax.contrib:muon"),
+        predicted=None,
+        decays=True,
+        usual_rate=lambda sgdm, adam: 10 * adam,
+    ),
 }
 
 OF_PAPERS = ("sgdm", "rmsprop", "adam", "adamw", "adabelief", "adam3")
@@ -174,11 +189,6 @@ def at_params(params: Any, opt_state: Any) -> Any:
     return params
 
 
-def as_it_is(gradient: GradientOf) -> GradientOf:
-    """What an ordinary optimizer does around a gradient: nothing."""
-    return gradient
-
-
 class Method(NamedTuple):
     """An arm, ready to train with by :func:`experiments.training.step.step`.
 
@@ -230,7 +240,7 @@ def make_method(
     else:
         transform = row.plain.build(rate, **decay)
     if wanted.form in (SAM, SAM_EQUAL):
-        around = _at_sharpest
+        around = at_sharpest
     return Method(transform, point, evaluated, clipped(around, clip_norm) if clip_norm else around)
 
 
@@ -254,37 +264,3 @@ def _averaged(params: Any, opt_state: Any) -> Any:
     import optax
 
     return optax.contrib.schedule_free_eval_params(opt_state, params)
-
-
-def clipped(
-    around: Callable[[GradientOf], GradientOf], norm: float
-) -> Callable[[GradientOf], GradientOf]:
-    """Bounds the norm of what ``around`` gives; the optimizer's state stays its own."""
-    import optax
-
-    clip = optax.clip_by_global_norm(norm)
-
-    def bounded(gradient: GradientOf) -> GradientOf:
-        def within_norm(params: Any) -> Gradient:
-            found = around(gradient)(params)
-            return found._replace(params=clip.update(found.params, clip.init(params))[0])
-
-        return within_norm
-
-    return bounded
-
-
-def _at_sharpest(gradient: GradientOf) -> GradientOf:
-    """Takes the gradient where the loss is about highest nearby: SAM, arXiv 2010.01412, eq. 2."""
-
-    @functools.wraps(gradient)
-    def sharpest(params: Any) -> Gradient:
-        import jax.numpy as jnp
-        import optax
-
-        here = gradient(params)
-        scale = _SAM_RADIUS / jnp.maximum(optax.tree.norm(here.params), 1e-12)
-        there = gradient(optax.tree.add_scale(params, scale, here.params))
-        return there._replace(loss=here.loss)
-
-    return sharpest

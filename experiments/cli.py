@@ -5,9 +5,9 @@ JAX is imported only once work starts, so help, lists and errors come at once.
 
 import argparse
 import importlib
-import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments import studies
 from experiments.arms import OPTIMIZERS
@@ -59,9 +59,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def find_commands() -> list[Command]:
     """Returns the commands that the ``ask.py`` of the studies define, in the order of help."""
+    files = sorted(file for folder in studies.__path__ for file in Path(folder).glob("*/ask.py"))
     asked = (
-        importlib.import_module(f"{studies.__name__}.{study.name}.ask")
-        for study in pkgutil.iter_modules(studies.__path__)
+        importlib.import_module(f"{studies.__name__}.{file.parent.name}.ask") for file in files
     )
     found = [each for ask in asked for each in vars(ask).values() if isinstance(each, Command)]
     return sorted(found, key=lambda command: (command.place, command.name))

@@ -106,30 +106,6 @@ class Protocol:
     measure_batch_size: int | None = None
 
 
-_FACTORS = (1 / 3, 1, 3)
-_LIKE_ADAM = ("rmsprop", "adam", "adamw", "adabelief", "radam", "yogi", "adabound")
-
-
-def usual_rates(*, sgdm: float, adam: float) -> dict[str, float]:
-    """Returns a usual learning rate of each optimizer.
-
-    Args:
-        sgdm: that of SGD with momentum 0.9.
-        adam: that of Adam, also taken for its relatives; AdaM3 and Lion get a third of it, Muon
-            ten times as much.
-    """
-    others = {"adam3": adam / 3, "lion": adam / 3, "muon": 10 * adam}
-    return {"sgdm": sgdm, **dict.fromkeys(_LIKE_ADAM, adam), **others}
-
-
-def grids(*, sgdm: float, adam: float) -> Mapping[str, tuple[float, ...]]:
-    """Returns three learning rates around each of :func:`usual_rates`, a factor of 3 apart."""
-    return {
-        name: tuple(float(f"{rate * factor:.2g}") for factor in _FACTORS)
-        for name, rate in usual_rates(sgdm=sgdm, adam=adam).items()
-    }
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
     """A problem at one preset.

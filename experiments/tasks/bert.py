@@ -28,7 +28,8 @@ from experiments.models.pretrained import (
     published_folder,
     read_weights,
 )
-from experiments.task import Batch, Data, Examples, Protocol, Task, Variables, gradient_of, grids
+from experiments.rates import grids
+from experiments.task import Batch, Data, Examples, Protocol, Task, Variables, gradient_of
 from experiments.tasks.images import ACCURACY, classification_sums
 
 _LENGTH = 12  # words of a sentence

@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from experiments.arms import OF_PAPERS
-from experiments.task import Protocol, usual_rates
+from experiments.rates import usual_rates
+from experiments.task import Protocol
 from experiments.tasks import load_task
 
 

@@ -10,7 +10,8 @@ import optax
 
 from experiments.data.images import fake_labelled_images, load_labelled_images
 from experiments.models.dcgan import Discriminator, Generator
-from experiments.task import Data, Metric, Protocol, Task, grids
+from experiments.rates import grids
+from experiments.task import Data, Metric, Protocol, Task
 from experiments.tasks.adversarial import Contest, Game, Losses
 
 SLICED_WASSERSTEIN = Metric(

@@ -13,8 +13,9 @@ from experiments.data.digits import fake_digits, load_digits
 from experiments.data.images import fake_labelled_images, load_labelled_images
 from experiments.models.lenet import InnerLeNet, LeNet
 from experiments.models.mlp import MLP
+from experiments.rates import grids
 from experiments.recipe import Recipe
-from experiments.task import Batch, Data, Metric, Protocol, Task, Variables, gradient_of, grids
+from experiments.task import Batch, Data, Metric, Protocol, Task, Variables, gradient_of
 
 ACCURACY = Metric("accuracy", "accuracy [%]", higher_is_better=True)
 

@@ -12,7 +12,8 @@ import optax
 from experiments.data.text import fake_characters, fake_words, load_characters, load_words
 from experiments.models.lstm import LSTMLanguageModel
 from experiments.models.transformer import DecoderLanguageModel
-from experiments.task import Batch, Data, Metric, Protocol, Task, Variables, gradient_of, grids
+from experiments.rates import grids
+from experiments.task import Batch, Data, Metric, Protocol, Task, Variables, gradient_of
 
 PERPLEXITY = Metric("perplexity", "perplexity", higher_is_better=False)
 _BITS = Metric("bits", "bits per character", higher_is_better=False)

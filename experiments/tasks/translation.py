@@ -22,6 +22,7 @@ from experiments.data.parallel_text import (
 from experiments.data.text import Vocabulary
 from experiments.errors import require
 from experiments.models.seq2seq import Translator
+from experiments.rates import grids
 from experiments.task import (
     Batch,
     Data,
@@ -31,7 +32,6 @@ from experiments.task import (
     Task,
     Variables,
     gradient_of,
-    grids,
 )
 from experiments.tasks.language import PERPLEXITY, token_losses, with_perplexity
 from experiments.training.batches import measuring_batches

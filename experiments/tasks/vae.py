@@ -14,7 +14,8 @@ import optax
 
 from experiments.data.images import fake_labelled_images, load_labelled_images
 from experiments.models.vae import VAE
-from experiments.task import Batch, Metric, Protocol, Task, Variables, gradient_of, grids
+from experiments.rates import grids
+from experiments.task import Batch, Metric, Protocol, Task, Variables, gradient_of
 
 _ELBO = Metric("elbo_loss", "negative ELBO [nats]", higher_is_better=False)
 _SHAPE = (28, 28, 1)

@@ -14,13 +14,17 @@ import xgrad_optax
 from experiments.arms import (
     OF_PAPERS,
     OPTIMIZERS,
+    Optimizer,
     arm_of,
     horizon_label,
     make_method,
     read_arm,
 )
 from experiments.errors import UsageError
+from experiments.recipe import Recipe
 from experiments.task import Gradient
+from experiments.tasks import load_task
+from experiments.tasks.constant import training_of
 from experiments.training.step import step
 
 RATE, STEPS = 0.01, 6
@@ -179,6 +183,16 @@ def test_a_schedule_multiplies_the_rate_of_all_but_schedule_free_methods():
 
     assert moved("plain") == 1.0 - 0.5 * 2.0
     assert moved("schedule-free") == pytest.approx(1.0 - 1.0 * 2.0)
+
+
+def test_a_row_is_all_that_a_new_optimizer_takes(monkeypatch):
+    row = Optimizer("Adamax", plain=Recipe("optax:adamax"), predicted=None)
+    monkeypatch.setitem(OPTIMIZERS, "adamax", row)
+    rates = load_task("digits").protocol.learning_rates
+    assert rates["adamax"] == rates["adam"]
+    assert training_of("mnist").learning_rates["adamax"] == 1e-3
+    for arm in ("plain", "s=1", "s=1/zero-gradient", "sam"):
+        make_method("adamax", arm, RATE)
 
 
 def test_arms_are_read_from_their_names():

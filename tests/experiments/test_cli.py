@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import studies
 from experiments.arms import OPTIMIZERS, horizon_label
 from experiments.cli import find_commands, main
 from experiments.errors import EXTRAS
@@ -14,6 +15,22 @@ from experiments.folder import new_folder
 from experiments.tasks import TASKS
 
 REPOSITORY = Path(__file__).parents[2]
+
+
+def test_a_folder_of_studies_is_all_that_a_new_command_takes(monkeypatch, tmp_path, capsys):
+    folder = tmp_path / "of_one_s_own"
+    folder.mkdir()
+    (folder / "ask.py").write_text(
+        "import dataclasses\n"
+        "from experiments.study import Study\n"
+        "@dataclasses.dataclass\n"
+        "class Config: pass\n"
+        "STUDY = Study(name='mine', summary='', about='', config=Config, folder='mine')\n"
+    )
+    monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(tmp_path)])
+    with pytest.raises(SystemExit):
+        main(["mine", "--help"])
+    assert "experiments mine" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -63,8 +80,7 @@ def test_help_lists_and_errors_do_not_wait_for_slow_imports():
     [
         (
             "",
-            "required: {compare,bench,scale,page,predict-gradients,prediction-error,batch-norm,"
-            "stability,horizon,run,sweep,report,list}",
+            f"required: {{{','.join(command.name for command in find_commands())},list}}",
         ),
         ("train", "invalid choice: 'train' (choose from"),
         ("compare --task cifar", f"unknown task 'cifar'; valid: {', '.join(TASKS)}"),

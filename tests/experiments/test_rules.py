@@ -102,8 +102,9 @@ def test_the_layers_below_the_studies_have_one_direction():
     layers = [
         ["errors", "statistics", "tuning", "progress", "provenance", "recipe"],
         ["kinds", "options", "folder", "formats", "figures", "task", "study"],
-        ["page", "arms"],
-        ["compared", "data", "models"],
+        ["page", "around"],
+        ["arms"],
+        ["compared", "rates", "data", "models"],
         ["problems", "training"],
         ["tasks"],
     ]

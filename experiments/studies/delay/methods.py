@@ -7,7 +7,8 @@ import jax
 import optax
 
 import xgrad_optax
-from experiments.arms import Method, as_it_is, at_params, clipped
+from experiments.arms import Method, at_params
+from experiments.around import as_it_is, clipped
 from experiments.recipe import Recipe
 from experiments.studies.delay.arms import (
     DC_ASGD,

@@ -25,7 +25,8 @@ from experiments.models.inception import (
 from experiments.models.resnet import BasicBlock, BottleneckBlock, ResNet
 from experiments.models.vgg import VGG
 from experiments.models.vit import ViT
-from experiments.task import Protocol, Task, Variables, grids
+from experiments.rates import grids
+from experiments.task import Protocol, Task, Variables
 from experiments.tasks import load_task
 from experiments.tasks.images import Source, classification_sums, image_task
 from tests.experiments.quick import jit_quickly, random_variables
