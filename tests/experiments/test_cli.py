@@ -61,11 +61,7 @@ def test_help_lists_and_errors_do_not_wait_for_slow_imports():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            "",
-            "required: {compare,bench,scale,page,predict-gradients,prediction-error,batch-norm,"
-            "stability,horizon,run,sweep,report,list}",
-        ),
+        ("", f"required: {{{','.join(command.name for command in find_commands())},list}};"),
         ("train", "invalid choice: 'train' (choose from"),
         ("compare --task cifar", f"unknown task 'cifar'; valid: {', '.join(TASKS)}"),
         (
