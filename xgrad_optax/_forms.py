@@ -2,8 +2,7 @@
 
 This is Algorithm 1 of XGrad (arXiv 2305.18240; for AdamW arXiv 2302.00195) for any Optax transform:
 predict the parameters s steps ahead, θ̂_{t+s} = θ_t + s·d_t, take the gradient there, and apply the
-*unchanged* inner update to θ_t. (``optax.lookahead`` is another method: Zhang et al., 2019.)
-The forms differ in what the train step holds, θ or θ̂, and in where the other comes from.
+*unchanged* inner update to θ_t. The forms differ in what the train step holds, θ or θ̂.
 """
 
 import functools

@@ -14,7 +14,7 @@ from experiments.statistics import (
 )
 from experiments.studies.delay.arms import AHEAD, PLAIN
 from experiments.studies.delay.ask import REPORTED, TUNING, Record
-from experiments.studies.delay.tuning import best_rate, is_inside
+from experiments.tuning import best_rate, is_inside
 
 SYNCHRONOUS = {"s = 0": PLAIN, "s = 1": AHEAD}
 """What is meant by no delay -> the arm that says so at a delay of 0."""

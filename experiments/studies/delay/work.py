@@ -12,8 +12,8 @@ from experiments.progress import Progress
 from experiments.studies.delay.arms import ARMS, Setting
 from experiments.studies.delay.ask import JUDGED, REPORTED, TUNING, Config, Item, Record
 from experiments.studies.delay.simulate import Measured, Run, Simulator
-from experiments.studies.delay.tuning import Scores, best_rate, tuned
 from experiments.tasks import load_task
+from experiments.tuning import Scores, best_rate, tuned
 
 
 def prepare(config: Config, progress: Progress) -> Callable[[Item], list[Record]]:

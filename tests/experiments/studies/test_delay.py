@@ -15,7 +15,7 @@ from experiments.studies.delay import page
 from experiments.studies.delay.arms import ARMS, LINEAR, Setting
 from experiments.studies.delay.ask import REPORTED, TUNING, Config, Record, registered
 from experiments.studies.delay.shares import best_is_inside, reported, shares
-from experiments.studies.delay.tuning import best_rate, is_inside, tuned
+from experiments.tuning import best_rate, is_inside, tuned
 
 RESULTS = Path(__file__).parents[3] / "experiments" / "results" / "delay"
 
