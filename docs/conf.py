@@ -18,6 +18,7 @@ version = release = xgrad_optax.__version__
 extensions = [
     "mathml",
     "myst_parser",
+    "notebooks",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",

@@ -103,6 +103,14 @@ def test_site_needs_no_network_and_draws_every_formula(site):
     assert "<math" in (site / "theory.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("notebook", documents.NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_pages_with_their_pictures(site, notebook):
+    page = (site / "notebooks" / f"{notebook.stem}.html").read_text(encoding="utf-8")
+    drawn = notebook.read_text(encoding="utf-8").count('"image/png"')
+    assert page.count('alt="what the cell draws"') == drawn > 0
+    assert "find_spec" in page
+
+
 def test_names_of_tests_lead_to_their_source(site):
     page = (site / "composition.html").read_text(encoding="utf-8")
     links = re.findall(r'href="(_tests/\w+\.html)#(\w+)"', page)

@@ -22,8 +22,8 @@ try:
     from flax import serialization
     from flax.linen.fp8_ops import OVERWRITE_WITH_GRADIENT
     from flax.training import train_state
-except ModuleNotFoundError as error:
-    raise without_flax(__name__, error) from None
+except ModuleNotFoundError as _error:
+    raise without_flax(__name__, _error) from None
 
 Batch = TypeVar("Batch")
 

@@ -31,8 +31,8 @@ from xgrad_optax._typing import OptState, Params, PyTree
 
 try:
     from flax import nnx
-except ModuleNotFoundError as error:
-    raise without_flax(__name__, error) from None
+except ModuleNotFoundError as _error:
+    raise without_flax(__name__, _error) from None
 
 ModelT = TypeVar("ModelT", bound=nnx.Module)
 Batch = TypeVar("Batch")
