@@ -86,8 +86,8 @@ NESTEROV_BY_HAND = {
 
 
 def predicted_by_hand(optimizer):
-    if optimizer == "muon":
-        return xgrad_optax.with_weight_prediction(PLAIN_BY_HAND["muon"](), 1)
+    if not hasattr(xgrad_optax.optimizers, optimizer):
+        return xgrad_optax.with_weight_prediction(PLAIN_BY_HAND[optimizer](), 1)
     return getattr(xgrad_optax.optimizers, optimizer)(RATE, s=1)
 
 
