@@ -1,20 +1,28 @@
 """Sphinx builds the site: ``python -m sphinx -W --keep-going -n docs build/site``.
 
-No network is needed. With ``-t online`` references to other projects become links.
+No network is needed, neither to build the site nor to read it: formulas are MathML, tests are
+shown by the site itself. With ``-t online`` references to other projects become links.
 """
 
+import sys
+from pathlib import Path
+
 import xgrad_optax
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "xgrad_optax"
 author = copyright = "The xgrad_optax authors"
 version = release = xgrad_optax.__version__
 
 extensions = [
+    "mathml",
     "myst_parser",
+    "notebooks",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "test_sources",
 ]
 if tags.has("online"):  # noqa: F821  (Sphinx defines it)
     extensions.append("sphinx.ext.intersphinx")
@@ -28,6 +36,7 @@ intersphinx_mapping = {
 
 html_theme = "furo"
 html_title = "xgrad_optax"
+html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3

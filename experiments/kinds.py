@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from experiments.errors import UsageError, unknown_name
 
 _LARGEST_COUNT = 1_000_000  # more is a slip of the finger, and would first fill the memory
+_LARGEST_DELAY = 1_000  # so many gradients are kept
 _LARGEST_SEED = 2**31  # together with that many seeds still a 32-bit number
 
 
@@ -57,6 +58,11 @@ def count(text: str) -> int:
 def seed(text: str) -> int:
     """A seed."""
     return _whole(text, 0, _LARGEST_SEED)
+
+
+def delay(text: str) -> int:
+    """A number of updates that a gradient is late."""
+    return _whole(text, 0, _LARGEST_DELAY)
 
 
 def _number(text: str, rule: str, holds: Callable[[float], bool]) -> float:

@@ -73,3 +73,51 @@ def median_interval(values: Sequence[float] | np.ndarray) -> Bounds:
 
     interval = quantile_test(values, p=0.5).confidence_interval(CONFIDENCE)
     return Bounds(float(np.median(values)), float(interval.low), float(interval.high))
+
+
+def paired_p_value(
+    values: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray
+) -> float:
+    """Returns the two-sided p of no mean difference, seed by seed, by Student's t.
+
+    NaN for fewer than two values; 1 where there is no difference at all.
+    """
+    from scipy.special import stdtr
+
+    difference = np.asarray(values, float) - np.asarray(reference, float)
+    count = len(difference)
+    if count < 2:
+        return math.nan
+    if not difference.any():
+        return 1.0
+    error = difference.std(ddof=1) / math.sqrt(count)
+    return float(2 * stdtr(count - 1, -abs(difference.mean()) / error)) if error else 0.0
+
+
+def ratio_interval(
+    numerator: Sequence[float] | np.ndarray, denominator: Sequence[float] | np.ndarray
+) -> Interval:
+    """Returns the ratio of two paired means and its interval by Student's t.
+
+    The interval is that of the mean of ``(numerator - ratio * denominator) / mean(denominator)``:
+    the ratio of means to first order. It is to be trusted where the denominator's own interval is
+    far from zero.
+    """
+    numerator, denominator = np.asarray(numerator, float), np.asarray(denominator, float)
+    ratio = float(numerator.mean() / denominator.mean())
+    residuals = (numerator - ratio * denominator) / denominator.mean()
+    return Interval(ratio, mean_interval(residuals).half_width)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p-values adjusted for their number by Holm's step-down method, in the same order.
+
+    References:
+        Holm, A simple sequentially rejective multiple test procedure, 1979.
+    """
+    order = np.argsort(p_values, kind="stable")
+    adjusted, largest = [math.nan] * len(p_values), 0.0
+    for done, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - done) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted

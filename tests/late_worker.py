@@ -179,7 +179,11 @@ def train_where_types_say_what_varies():
 
     def step(params, opt_state, batch):
         predicted = run.pair.lookahead_params(params, opt_state)
-        grads = jax.grad(loss_fn)(jax.lax.pcast(predicted, "data", to="varying"), batch)
+        if hasattr(jax.lax, "pcast"):
+            predicted = jax.lax.pcast(predicted, "data", to="varying")
+        else:  # JAX 0.8
+            predicted = jax.lax.pvary(predicted, "data")
+        grads = jax.grad(loss_fn)(predicted, batch)
         updates, opt_state = run.pair.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 

@@ -19,13 +19,13 @@ from small_pipeline import (
     make_params,
 )
 
-from experiments.training import pipeline, pipeline_loop
+from experiments.training import gpipe, pipeline, pipeline_loop
 from experiments.training.pipeline import PREDICTED, STASH, Cut, Pipeline
 
 
-def started(stages, data):
+def started(stages, data, backward=STASH):
     """Compiled ticks, three a call, and the beginning."""
-    built = Pipeline(CUT, stages, adamw_uniform(stages), batch_of, STASH)
+    built = Pipeline(CUT, stages, adamw_uniform(stages), batch_of, backward)
     where = OnDevices(stages)
     begin = jax.jit(where.place(functools.partial(pipeline.begin, built)))
     three = jax.jit(where.place(functools.partial(pipeline.ticks, built, number=3)))
@@ -38,6 +38,35 @@ def collectives(stages):
     text = ticks.lower(make_batches(), beginning).compile().as_text()
     opcodes = r"\s((?:all|collective|ragged|reduce-scatter|send|recv)[a-z-]*)\("
     return re.findall(opcodes, text)
+
+
+def kept_bytes(stages):
+    """By whether weights are stashed: bytes of a device's rings, of an input, of its weights."""
+
+    def size(tree):
+        return sum(leaf.addressable_data(0).nbytes for leaf in jax.tree.leaves(tree))
+
+    found = {}
+    for backward in (STASH, PREDICTED):
+        _, beginning = started(stages, make_batches(), backward)
+        rings = beginning.inputs, beginning.weights
+        sizes = size(rings), size(beginning.arrived), size(beginning.params)
+        found[backward == STASH] = sizes
+    return found
+
+
+def flushed_program(stages, micro_batches):
+    """The lengths of the two loops of GPipe's step, and how many inputs go between them."""
+    built = Pipeline(CUT, stages, adamw_uniform(stages), batch_of)
+    data, params = make_batches(), make_params(stages)
+
+    def step(data, params):
+        return gpipe.step(built, micro_batches, data, gpipe.begin(built, data, params))
+
+    jaxpr = jax.make_jaxpr(pipeline.on_one_device(stages, step))(data, params)
+    forward, backward = (eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan")
+    (kept,) = set(forward.outvars) & set(backward.invars)
+    return [loop.params["length"] for loop in (forward, backward)], kept.aval.shape[1]
 
 
 def everything(stages, losses):
@@ -77,7 +106,7 @@ def broken_stage(stages, folder, victim, tick):
     return message, *jax.tree.map(np.asarray, (found, expected[0]))
 
 
-def products_under_permutes(target, stages, layers):
+def products_under_permutes(target, stages, layers, backward):
     """Compiled for devices that are not there: matrix products between each start and its done."""
     mesh = Mesh(np.array(target.devices()[:stages]), (pipeline.AXIS,))
     split, everywhere = (
@@ -92,12 +121,12 @@ def products_under_permutes(target, stages, layers):
             x = block({"in": params["in"][layer], "out": params["out"][layer]}, x)
         return x
 
-    square = (1024, 1024)
-    params = {"enter": shape(split, stages, *square), "leave": shape(split, stages, 1024, 128)}
+    square = (2048, 2048)
+    params = {"enter": shape(split, stages, *square), "leave": shape(split, stages, 2048, 128)}
     params |= {name: shape(split, stages, layers, *square) for name in ("in", "out")}
-    data = {"x": shape(everywhere, 8, 2048, 1024), "y": shape(everywhere, 8, 2048, 128)}
+    data = {"x": shape(everywhere, 8, 4096, 2048), "y": shape(everywhere, 8, 4096, 128)}
     cut = Cut(enter, several_blocks, loss)
-    built = Pipeline(cut, stages, adamw_uniform(stages), batch_of, PREDICTED)
+    built = Pipeline(cut, stages, adamw_uniform(stages), batch_of, backward)
     begin, several = (
         pipeline.on_devices(mesh, function)
         for function in (

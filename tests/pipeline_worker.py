@@ -180,8 +180,10 @@ def flushed_and_plain(stages, micro_batches, steps):
         stage, losses = gpipe.steps(built, micro_batches, data, stage, steps)
         return stage.params, losses
 
-    found, losses = jax.jit(where.place(follow))(data, where.put(params))
+    with quick_compilation():
+        found, losses = jax.jit(where.place(follow))(data, where.put(params))
 
+    @jax.jit
     def whole(params, batch):
         x = enter(of_stage(params, 0), batch)
         for i in range(stages):

@@ -92,6 +92,33 @@ def homes(module, name):
     return {f"{m.__name__}.{name}" for m in public_modules() if getattr(m, name, None) is value}
 
 
+def test_site_needs_no_network_and_draws_every_formula(site):
+    fetched = re.compile(r'<(?:script|link|img)[^>]*(?:src|href)="https?://')
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not fetched.search(text), page
+        for formula in re.findall(r"<math.*?</math>", text, re.DOTALL):
+            shown = re.sub(r"<[^>]*>", "", formula)
+            assert not re.search(r"\\[a-zA-Z]", shown), (page, shown)
+    assert "<math" in (site / "theory.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("notebook", documents.NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_pages_with_their_pictures(site, notebook):
+    page = (site / "notebooks" / f"{notebook.stem}.html").read_text(encoding="utf-8")
+    drawn = notebook.read_text(encoding="utf-8").count('"image/png"')
+    assert page.count('alt="what the cell draws"') == drawn > 0
+    assert "find_spec" in page
+
+
+def test_names_of_tests_lead_to_their_source(site):
+    page = (site / "composition.html").read_text(encoding="utf-8")
+    links = re.findall(r'href="(_tests/\w+\.html)#(\w+)"', page)
+    assert len(links) > 30
+    for file, function in links:
+        assert f'id="{function}"' in (site / file).read_text(encoding="utf-8")
+
+
 # --------------------------------------------------------------------------------------------------
 # Claims that name the test behind them
 # --------------------------------------------------------------------------------------------------
@@ -116,3 +143,20 @@ def test_every_row_of_the_composition_table_names_a_test():
     rows = [row for row in rows if not set(row) <= set("|- ")]
     assert len(rows) > 30
     assert not [row for row in rows if not TEST_NAME.search(row)]
+
+
+def test_table_counts_the_lines_that_a_real_script_changes():
+    page = DOCS / "real-script.md"
+    (script,) = documents.code_blocks(page, "python")
+    lines = f"{script.count('# was:')} changed, {script.count('# new')} new"
+    assert f"| lines in the script below | | {lines} |" in page.read_text(encoding="utf-8")
+
+
+def test_which_weights_to_save_is_said_in_the_same_words_everywhere():
+    sentence = (
+        "Evaluate, export and average θ;"
+        " to resume, save both, weights and optimizer state, as they are."
+    )
+    pages = [DOCS / f"{name}.md" for name in ("real-script", "loops", "checkpoints")]
+    for page in [documents.ROOT / "README.md", *pages]:
+        assert sentence in page.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ import re
 
 import nbformat
 import pytest
+from packaging.requirements import Requirement
 
 from notebooks.refresh import NOTEBOOKS, execute
 
@@ -28,8 +29,22 @@ def test_runs(path):
 @EACH_NOTEBOOK
 def test_installs_the_package_first_and_asserts_at_last(path):
     first, *_, last = code_cells(path)
-    assert re.search(r'find_spec\("xgrad_optax"\) is None:.*\n +%pip install', first.source)
+    assert re.search(r'find_spec\("xgrad_optax"\) is None:\n.*\n +%pip install', first.source)
     assert re.search(r"^assert ", last.source, re.MULTILINE)
+
+
+@EACH_NOTEBOOK
+@pytest.mark.parametrize("source", ["", "git+https://example.org/xgrad_optax"])
+def test_installs_from_the_checkout_or_an_address_and_never_by_name(path, source):
+    """Nobody keeps the name for us on a package index: whoever takes it there would be run."""
+    first = code_cells(path)[0].source
+    (expression,) = re.findall(r"package = (.*)", first)
+    requirement = eval(expression, {"SOURCE": source})
+    if source:
+        assert Requirement(requirement).url == source
+    else:
+        assert requirement == "..[experiments]"  # a directory, as pip reads it
+    assert re.findall(r"%pip install (.*)", first) == ['--quiet "{package}"']
 
 
 @EACH_NOTEBOOK

@@ -85,6 +85,22 @@ def test_import_brings_in_nothing_but_optax_and_ourselves(tmp_path):
     assert "xgrad_optax.linen" not in new_modules
 
 
+@pytest.mark.parametrize("module", ["nnx", "linen"])
+def test_without_flax_one_line_says_which_extra(module):
+    code = f"""
+import sys
+sys.modules["flax"] = None  # as if it were not installed
+try:
+    import xgrad_optax.{module}
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    message = run_python(code, ROOT)
+    assert message.count("\n") == 1
+    assert f"xgrad_optax.{module} needs Flax" in message
+    assert "'.[flax]'" in message
+
+
 def test_version_is_the_same_everywhere():
     assert xgrad_optax.__version__ == importlib.metadata.version("xgrad_optax")
 

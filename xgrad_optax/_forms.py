@@ -2,8 +2,7 @@
 
 This is Algorithm 1 of XGrad (arXiv 2305.18240; for AdamW arXiv 2302.00195) for any Optax transform:
 predict the parameters s steps ahead, θ̂_{t+s} = θ_t + s·d_t, take the gradient there, and apply the
-*unchanged* inner update to θ_t. (``optax.lookahead`` is another method: Zhang et al., 2019.)
-The forms differ in what the train step holds, θ or θ̂, and in where the other comes from.
+*unchanged* inner update to θ_t. The forms differ in what the train step holds, θ or θ̂.
 """
 
 import functools
@@ -32,7 +31,7 @@ from xgrad_optax._points import displacement, is_plain, lookahead_params
 from xgrad_optax._prediction import Prediction, WeightPrediction
 from xgrad_optax._states import InPlaceState, WeightPredictionState, XGradState
 from xgrad_optax._trees import unboxed
-from xgrad_optax._typing import OptState, Params, Updates
+from xgrad_optax._typing import OptState, Params, ParamsT, Updates
 from xgrad_optax.predictors import Predictor
 
 
@@ -50,8 +49,9 @@ def with_weight_prediction(
         \theta_{t+1} = \theta_t + U(g_{t+1}, S_t, \theta_t)
 
     where :math:`d_t` is what ``predictor`` expects the next update to be and :math:`U` the inner
-    transform, unchanged. Before the first update :math:`d_0 = 0`. With ``s=0`` the trajectory is
-    the inner optimizer's, bit for bit.
+    transform, unchanged. Before the first update :math:`d_0 = 0`. With the number
+    ``s=0`` the trajectory is the inner optimizer's, bit for bit; with a schedule or an injected s
+    that is 0, up to rounding.
 
     In ``optax.chain``, ``partition``, ``masked`` and so on call ``lookahead_params`` (this one or
     :func:`xgrad_optax.lookahead_params`) with the *outermost* state. It goes last in a chain, and
@@ -122,7 +122,7 @@ def with_weight_prediction(
         return state
 
     @functools.wraps(lookahead_params)
-    def lookahead_fn(params: Params, opt_state: OptState) -> Params:
+    def lookahead_fn(params: ParamsT, opt_state: OptState) -> ParamsT:
         if predictor.in_place and is_plain(opt_state):
             opt_state = adopt(unboxed(opt_state))
         return lookahead_params(params, opt_state)

@@ -50,7 +50,7 @@ class Hyperparameters:
             bool(np.all(value == other._values[name])) for name, value in self._values.items()
         )
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType]  (arrays cannot be hashed)
+    __hash__: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]  (arrays)
 
     def __repr__(self) -> str:
         return f"Hyperparameters({', '.join(f'{k}={v!r}' for k, v in self._values.items())})"
@@ -103,7 +103,7 @@ class Rule:
             map(np.array_equal, self._arrays, other._arrays)
         )
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType]  (arrays cannot be hashed)
+    __hash__: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]  (arrays)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self._values())

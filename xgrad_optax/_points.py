@@ -12,6 +12,7 @@ from xgrad_optax._nesting import (
     states_behind,
     warn_of_what_is_behind,
 )
+from xgrad_optax._prediction import predicted_by
 from xgrad_optax._rounding import moved, moved_back
 from xgrad_optax._states import (
     PREDICTION_STATES,
@@ -23,14 +24,14 @@ from xgrad_optax._states import (
     find_states,
 )
 from xgrad_optax._trees import arrays_of, is_real, unboxed
-from xgrad_optax._typing import OptState, Params, Updates
+from xgrad_optax._typing import OptState, Params, ParamsT, Updates
 from xgrad_optax.predictors._base import scaled, without_leaks
 from xgrad_optax.predictors._zero_gradient import ZeroGradient
 
 AHEAD = (XGradState, InPlaceState)  # the forms whose train step holds θ̂
 
 
-def lookahead_params(params: Params, opt_state: OptState) -> Params:
+def lookahead_params(params: ParamsT, opt_state: OptState) -> ParamsT:
     """Returns the predicted parameters θ̂: evaluate the loss and its gradient here.
 
     Args:
@@ -67,7 +68,7 @@ def lookahead_params(params: Params, opt_state: OptState) -> Params:
     return merge_into(params, predicted, moved)
 
 
-def base_params(params: Params, opt_state: OptState) -> Params:
+def base_params(params: ParamsT, opt_state: OptState) -> ParamsT:
     """Returns the base parameters θ of a form whose train step holds θ̂: evaluate these.
 
     Args:
@@ -99,7 +100,7 @@ def base_params(params: Params, opt_state: OptState) -> Params:
     return merge_into(params, drop_in, lambda p, d: moved_back(p, d, _kept(p, d)))
 
 
-def from_base_params(base: Params, opt_state: OptState) -> Params:
+def from_base_params(base: ParamsT, opt_state: OptState) -> ParamsT:
     """Returns the parameters that a train step must hold for :func:`base_params` to be ``base``.
 
     For weights that come from elsewhere and are meant as the *base* weights: a checkpoint of the
@@ -171,8 +172,8 @@ def measurable_states(opt_state: OptState) -> list[Found[Any]]:
     if not found and find_states(opt_state, XGradState):
         raise ValueError(
             "opt_state belongs to the drop-in form xgrad(...), which does not keep its predictor."
-            " Measure the explicit form with_weight_prediction(inner, s, predictor=...): both"
-            " follow the same trajectory."
+            " Measure the explicit form with_weight_prediction(inner, s, predictor=...): with the"
+            " same predictor both follow the same trajectory."
         )
     return found or list(explicit_states(opt_state))
 
@@ -197,9 +198,7 @@ def displacement(state: WeightPredictionState | InPlaceState, params: Params) ->
     rule = state.rule
     if isinstance(rule.s, float) and rule.s == 0:
         return optax.MaskedNode()  # moves nothing, and computes nothing
-    memory = state.memory if isinstance(state, WeightPredictionState) else ()
-    predicted = rule.predictor.predict(memory, state.inner_state, params, rule.s)
-    return without_leaks(predicted, rule.s)
+    return without_leaks(predicted_by(state, params, rule.s), rule.s)
 
 
 def _followed(found: Found[WeightPredictionState], params: Params) -> Updates:

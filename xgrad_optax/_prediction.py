@@ -15,11 +15,11 @@ from xgrad_optax._checks import (
 )
 from xgrad_optax._displacements import NOTHING
 from xgrad_optax._hyperparameters import Rule, is_array, scalar_leaf, scheduled
-from xgrad_optax._states import describe_states
+from xgrad_optax._states import InPlaceState, WeightPredictionState, describe_states
 from xgrad_optax._trees import is_tree
-from xgrad_optax._typing import OptState, Params, PyTree, Updates
+from xgrad_optax._typing import Lookahead, OptState, Params, PyTree, Updates
 from xgrad_optax.predictors import Predictor, last_update
-from xgrad_optax.predictors._base import without_leaks
+from xgrad_optax.predictors._base import without_leaks, zero_before
 from xgrad_optax.predictors._by_leaf import by_leaf
 
 
@@ -76,6 +76,12 @@ class Prediction(NamedTuple):
 
     # What the state keeps for the next prediction.
 
+    @property
+    def _counts(self) -> bool:
+        """Whether the number of updates must be known."""
+        predictor = self.predictor
+        return callable(self.s) or not (predictor.leafless and predictor.starts_at_zero)
+
     def rule(self, inner_state: OptState, count: Any) -> Rule:
         """The predictor and the horizon that the next prediction will use."""
         s = scheduled(self.s, count) if callable(self.s) else self.s
@@ -84,8 +90,7 @@ class Prediction(NamedTuple):
 
     def first_count(self) -> Any:
         """The count of updates in a fresh state; ``()`` where nothing may need it."""
-        needed = callable(self.s) or not self.predictor.leafless
-        return jnp.zeros([], jnp.int32) if needed else ()
+        return jnp.zeros([], jnp.int32) if self._counts else ()
 
     def next_count(self, count: Any) -> Any:
         """The count after one more update, also in a state of a transform that needed none."""
@@ -115,7 +120,7 @@ class Prediction(NamedTuple):
     def adopted_rule(self, state: OptState) -> Rule:
         """The rule for the inner optimizer's own state, of which any checkpoint can go on here."""
         refuse_another_form(state)
-        if not self.predictor.in_place or callable(self.s):
+        if not self.predictor.in_place or self._counts:
             raise ValueError(
                 "This state was not made by `tx.init`, and this prediction needs more than the"
                 " inner optimizer's state: call `tx.init(params)` and fill the `inner_state` field"
@@ -125,8 +130,16 @@ class Prediction(NamedTuple):
         return self.rule(state, ())
 
 
+def predicted_by(state: WeightPredictionState | InPlaceState, params: Params, s: Any) -> Updates:
+    """How far the parameters will have moved in s steps, by what a state keeps; 0 at the start."""
+    predictor = state.rule.predictor
+    memory = state.memory if isinstance(state, WeightPredictionState) else ()
+    predicted = predictor.predict(memory, state.inner_state, params, s)
+    return predicted if predictor.starts_at_zero else zero_before(state.steps > 0, predicted)
+
+
 class _Pair(NamedTuple):
-    lookahead_params: Callable[[Params, OptState], Params]
+    lookahead_params: Lookahead
     tx: optax.GradientTransformationExtraArgs
 
 
@@ -151,7 +164,7 @@ class WeightPrediction(_Pair):
     def of(
         cls,
         prediction: Prediction | None,
-        lookahead_params: Callable[[Params, OptState], Params],
+        lookahead_params: Lookahead,
         tx: optax.GradientTransformationExtraArgs,
     ) -> "WeightPrediction":
         """The pair, and what it was made of."""

@@ -31,6 +31,7 @@ from xgrad_optax._checks import checked_whole_number
 from xgrad_optax._error_bound import sgdm_error_bound
 from xgrad_optax._nesting import merge_into
 from xgrad_optax._points import base_point, measurable_states
+from xgrad_optax._prediction import predicted_by
 from xgrad_optax._rings import Layout, checked_horizons, thinned
 from xgrad_optax._trees import arrays_of
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
@@ -264,15 +265,11 @@ def _is_linear(opt_state: OptState) -> bool:
 def _displacement(base: Params, opt_state: OptState, h: Any) -> Updates:
     """What the states in ``opt_state`` predict for h steps, whatever s they train with."""
     predictions = [
-        found._replace(state=_ahead(found.state, base, h)) for found in measurable_states(opt_state)
+        found._replace(state=predicted_by(found.state, base, h))
+        for found in measurable_states(opt_state)
     ]
     # Parameters that no state covers are predicted to stay.
     return merge_into(optax.tree.zeros_like(base), predictions, lambda _, predicted: predicted)
-
-
-def _ahead(state: Any, base: Params, h: Any) -> Updates:
-    memory = getattr(state, "memory", ())
-    return state.rule.predictor.predict(memory, state.inner_state, base, h)
 
 
 def _agreement_by_leaf(state: PredictionErrorState, params: Params, layout: Layout) -> PyTree:

@@ -6,19 +6,24 @@ static hyperparameters come from the state that is restored into, as the tree st
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
-from flax import serialization
-from flax.linen.fp8_ops import OVERWRITE_WITH_GRADIENT
-from flax.training import train_state
 
 from xgrad_optax._batch_stats import averaged_batch_stats
 from xgrad_optax._forms import WeightPrediction
 from xgrad_optax._hyperparameters import Rule
+from xgrad_optax._optional import without_flax
 from xgrad_optax._points import base_point, predicted_point
 from xgrad_optax._typing import OptState, Params, PyTree
 from xgrad_optax.predictors._zero_gradient import Coverage
+
+try:
+    from flax import serialization
+    from flax.linen.fp8_ops import OVERWRITE_WITH_GRADIENT
+    from flax.training import train_state
+except ModuleNotFoundError as _error:
+    raise without_flax(__name__, _error) from None
 
 Batch = TypeVar("Batch")
 
@@ -52,7 +57,7 @@ class XGradTrainState(train_state.TrainState):
     """
 
     @classmethod
-    def create(cls, *, apply_fn: Callable, params: Params, tx: Any, **kwargs: Any):
+    def create(cls, *, apply_fn: Callable, params: Params, tx: Any, **kwargs: Any) -> Self:
         """As Flax's, but ``tx`` may also be a :class:`xgrad_optax.WeightPrediction`."""
         tx = tx.tx if isinstance(tx, WeightPrediction) else tx
         return super().create(apply_fn=apply_fn, params=params, tx=tx, **kwargs)

@@ -21,13 +21,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from xgrad_optax._batch_stats import averaged_batch_stats
 from xgrad_optax._exchange import consist_of_the_same, straight_through
+from xgrad_optax._optional import without_flax
 from xgrad_optax._points import base_point, predicted_point
 from xgrad_optax._trees import unboxed
 from xgrad_optax._typing import OptState, Params, PyTree
+
+try:
+    from flax import nnx
+except ModuleNotFoundError as _error:
+    raise without_flax(__name__, _error) from None
 
 ModelT = TypeVar("ModelT", bound=nnx.Module)
 Batch = TypeVar("Batch")
@@ -86,16 +91,17 @@ def predicted_weights(model: ModelT, optimizer: nnx.Optimizer) -> Iterator[Model
 
 @contextlib.contextmanager
 def base_weights(model: ModelT, optimizer: nnx.Optimizer) -> Iterator[ModelT]:
-    """Puts the base weights θ into the model: evaluate, export and checkpoint it here.
+    """Puts the base weights θ into the model: evaluate and export it here.
 
-    Afterwards the model has its own weights again. In the explicit form the model holds θ already
-    and nothing is touched. Transformations and nested blocks: as in :func:`predicted_weights`.
+    To resume, save model and optimizer as they are, outside of the block. Afterwards the model has
+    its own weights again. In the explicit form it holds θ already and nothing is touched.
+    Transformations and nested blocks: as in :func:`predicted_weights`.
 
     What is taken from the model inside the block keeps θ if it is a copy: ``nnx.clone``,
     ``nnx.merge(..., copy=True)``, ``nnx.as_pure``, ``nnx.to_pure_dict``, ``copy.deepcopy``,
     ``jax.tree.map``, arrays such as ``model.kernel[...]``. What shares the model's variables goes
     back with the model: ``nnx.state``, ``nnx.split``, ``nnx.unpack``, ``nnx.to_flat_state``,
-    ``nnx.merge`` without ``copy=True``, ``nnx.view``, ``copy.copy``. So a checkpoint that is
+    ``nnx.merge`` without ``copy=True``, ``nnx.view``, ``copy.copy``. So an export that is
     written after the block, or in the background, takes ``nnx.as_pure(nnx.state(model))``.
 
     Args:

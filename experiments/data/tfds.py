@@ -127,8 +127,8 @@ def _pillow() -> Any:
     """
     import tensorflow_datasets as tfds
 
+    @tfds.decode.make_decoder()
     def decode(example: bytes, feature: Any) -> np.ndarray:
         return feature.decode_example_np_with_pil(example, feature.shape[-1])
 
-    made: Any = tfds.decode.make_decoder()(decode)
-    return made()
+    return decode()  # pyright: ignore[reportCallIssue]  (what TFDS makes of it takes nothing)

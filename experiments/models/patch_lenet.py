@@ -49,8 +49,9 @@ class PatchLeNet(nn.Module):
     outputs: int
 
     @nn.compact
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Maps images, ``[batch, height, width, channels]``, to logits, ``[batch, outputs]``."""
+        del train
         activations = images
         for number, channels in enumerate((6, 16)):
             activations = nn.relu(PatchConv(channels, name=f"Conv_{number}")(activations))

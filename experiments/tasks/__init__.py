@@ -76,6 +76,14 @@ TASKS: Mapping[str, Row] = {
         epochs=6,
         sgdm=0.01,
     ),
+    "lenet-patches": _cifar(
+        "LeNet on CIFAR-10, its convolutions as products of matrices: faster on a CPU",
+        "patch_lenet:PatchLeNet",
+        parameters=(62_006, 62_006),
+        images=10_000,
+        epochs=6,
+        sgdm=0.01,
+    ),
     "alexnet": _cifar(
         "AlexNet on CIFAR-10",
         "alexnet:AlexNet",
@@ -180,6 +188,7 @@ TASKS: Mapping[str, Row] = {
     "lstm2": _task("the same with two layers", "language:lstm", layers=2),
     "lstm3": _task("the same with three layers", "language:lstm", layers=3),
     "decoder": _task("character-level decoder transformer on tiny_shakespeare", "language:decoder"),
+    "decoder-tiny": _task("the same, 32 wide, windows of 32", "language:tiny_decoder"),
     "translation": _task(
         "GNMT's encoder and decoder with attention, English to German", "translation:translation"
     ),

@@ -199,6 +199,35 @@ def decoder(name: str, preset: str) -> Task:
     )
 
 
+def tiny_decoder(name: str, preset: str) -> Task:
+    """Returns a decoder for hundreds of runs on two cores: 32 wide, windows of 32, the same text.
+
+    It is the same at both presets.
+    """
+    window = 32
+    return language_task(
+        name=name,
+        preset=preset,
+        model=DecoderLanguageModel(_CHARACTERS, width=32, layers=2, heads=4),
+        load=lambda data_dir: load_characters(
+            data_dir, window=window, train=6_400 * window + 1, measured=20_000
+        ),
+        fake=lambda: fake_characters(_CHARACTERS, window),
+        metric=_BITS,
+        derive=_with_bits,
+        protocol=Protocol(
+            learning_rates=grids(sgdm=0.1, adam=3e-3),
+            batch_size=4,
+            epochs=3,
+            schedule="warmup-cosine",
+            weight_decay=0.1,
+            clip_norm=1.0,
+            measure_batch_size=64,
+        ),
+        parameters=27_840,
+    )
+
+
 def _decoder(small: bool) -> DecoderLanguageModel:
     if small:
         return DecoderLanguageModel(_CHARACTERS, width=64, layers=2, heads=4)

@@ -116,9 +116,14 @@ class Seen(NamedTuple):
 
 
 def begin(pipeline: Pipeline, data: Any, params: Any) -> Stage:
-    """A stage with these weights and nothing in flight."""
+    """A stage with these weights and nothing in flight.
+
+    Raises:
+        ValueError: the stages do not fit the devices or each other, or ``backward`` is unknown.
+    """
     optimizer = pipeline.optimizer(jax.lax.axis_index(AXIS))
     x = jax.eval_shape(lambda: pipeline.cut.enter(params, pipeline.batch_of(data, jnp.int32(0))))
+    _check(pipeline, params, x)
     nothing = jnp.zeros(x.shape, x.dtype)
 
     def ring(like: jax.Array) -> jax.Array:
@@ -156,6 +161,24 @@ def tick(pipeline: Pipeline, data: Any, stage: Stage) -> tuple[Stage, Seen]:
     return Stage(params, opt_state, stage.tick + 1, arrived, cotangent, *rings), seen
 
 
+def _check(pipeline: Pipeline, params: Any, x: jax.ShapeDtypeStruct) -> None:
+    if pipeline.backward not in BACKWARD:
+        raise ValueError(
+            f"backward must be one of {', '.join(BACKWARD)}, got {pipeline.backward!r}."
+        )
+    if (present := jax.lax.axis_size(AXIS)) != pipeline.stages:
+        raise ValueError(
+            f"The pipeline has {pipeline.stages} stages, but the axis {AXIS!r} has a size of"
+            f" {present}: give it one device for each stage."
+        )
+    output = jax.eval_shape(pipeline.cut.block, params, x)
+    if (output.shape, output.dtype) != (x.shape, x.dtype):
+        raise ValueError(
+            "The output of a block is the next one's input, so `block` must keep shape and dtype;"
+            f" it makes {output.dtype}{list(output.shape)} of {x.dtype}{list(x.shape)}."
+        )
+
+
 def ticks(pipeline: Pipeline, data: Any, stage: Stage, number: int) -> tuple[Stage, Seen]:
     """So many ticks in one program; what is reported has an axis for them in front."""
     return jax.lax.scan(lambda s, _: tick(pipeline, data, s), stage, length=number)
@@ -176,8 +199,9 @@ def passed(
     x = jax.lax.cond(stage == 0, lambda: cut.enter(weights, batch), lambda: x)
     output = cut.block(weights, x)
     is_last = stage == pipeline.stages - 1
+    like = jax.eval_shape(cut.loss, weights, output, batch)
     loss = jax.lax.cond(
-        is_last, lambda: cut.loss(weights, output, batch), lambda: jnp.zeros([], output.dtype)
+        is_last, lambda: cut.loss(weights, output, batch), lambda: jnp.zeros([], like.dtype)
     )
     return output, loss
 

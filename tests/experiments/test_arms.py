@@ -185,6 +185,26 @@ def test_a_schedule_multiplies_the_rate_of_all_but_schedule_free_methods():
     assert moved("schedule-free") == pytest.approx(1.0 - 1.0 * 2.0)
 
 
+def test_schedule_free_methods_are_judged_at_their_average():
+    method = make_method("sgdm", "schedule-free", 0.1)
+    _, params, opt_state = step(method, bowl, PARAMS, method.transform.init(PARAMS))
+    _, params, opt_state = step(method, bowl, params, opt_state)
+    average = optax.contrib.schedule_free_eval_params(opt_state, params)
+    found = method.evaluated(params, opt_state)
+    jax.tree.map(np.testing.assert_array_equal, found, average)
+    assert not np.allclose(found["w"], params["w"])
+
+
+@pytest.mark.parametrize("predictor", ["zero-gradient", "last-update"])
+def test_a_named_predictor_is_the_one_that_predicts(predictor):
+    method = make_method("sgdm", f"s=2/{predictor}", 0.1)
+    _, params, opt_state = step(method, bowl, PARAMS, method.transform.init(PARAMS))
+    made = params["w"] - PARAMS["w"]
+    ahead = method.point(params, opt_state)["w"] - params["w"]
+    factor = {"zero-gradient": 0.9 + 0.81, "last-update": 2.0}[predictor]
+    np.testing.assert_allclose(ahead, factor * made, rtol=1e-5)
+
+
 def test_a_row_is_all_that_a_new_optimizer_takes(monkeypatch):
     row = Optimizer("Adamax", plain=Recipe("optax:adamax"), predicted=None)
     monkeypatch.setitem(OPTIMIZERS, "adamax", row)

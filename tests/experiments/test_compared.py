@@ -48,10 +48,12 @@ def test_no_difference_where_a_seed_of_either_arm_has_no_value():
         *runs("sgdm", "s=1", [0.5, 1.5, 2.5]),
         *runs("adam", "s=0", [1.0, 2.0, 3.0]),
         *runs("adam", "s=1", [0.5, None, 2.5]),
+        *runs("lion", "s=0", [1.0, 2.0, None]),
+        *runs("lion", "s=1", [None, 1.5, 2.5]),  # as many, but not the same seeds
     ]
     cells = [row.cells[0] for row in summarize(records, [LOSS])]
-    assert [cell.present for cell in cells] == [2, 3, 3, 2]
-    assert [cell.difference for cell in cells] == [None] * 4
+    assert [cell.present for cell in cells] == [2, 3, 3, 2, 2, 2]
+    assert [cell.difference for cell in cells] == [None] * 6
     assert cells[0].interval is not None
     assert cells[0].interval.mean == 1.5
 

@@ -43,7 +43,8 @@ def test_list(capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["bench-cpu", "scale", "bench-h100-compiled", "bench-v5e-compiled"]
+    "name",
+    ["bench-cpu", "scale", "bench-h100-compiled", "bench-v5e-compiled", "scale-h100-compiled"],
 )
 def test_committed_pages_are_made_again_byte_for_byte(name, tmp_path):
     page = tmp_path / f"{name}.md"

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.statistics import Interval, mean_interval, paired_difference
+from experiments.statistics import (
+    Interval,
+    holm,
+    mean_interval,
+    paired_difference,
+    paired_p_value,
+    ratio_interval,
+)
 
 VALUES = [1.0, 2.5, 3.0, 4.5, 2.0]
 REFERENCE = [1.5, 3.0, 3.25, 5.5, 2.25]
@@ -47,3 +54,33 @@ def test_one_value_has_no_interval():
     interval = mean_interval([3.0])
     assert interval.mean == 3.0
     assert not interval.is_defined
+
+
+def test_p_value_is_that_of_the_paired_t_test():
+    expected = stats.ttest_rel(VALUES, REFERENCE).pvalue
+    np.testing.assert_allclose(paired_p_value(VALUES, REFERENCE), expected)
+    assert paired_p_value(VALUES, VALUES) == 1
+    assert math.isnan(paired_p_value([1.0], [2.0]))
+
+
+def test_holm_on_an_example_by_hand():
+    # In order 0.005, 0.01, 0.03, 0.04: times 4, 3, 2, 1, and never falling.
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_ratio_of_values_that_are_proportional_is_exact():
+    interval = ratio_interval([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+    np.testing.assert_allclose(interval, (0.5, 0.0), atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [5, 10, 20])
+def test_ratio_interval_covers_the_ratio_of_means(count):
+    generator = np.random.default_rng(count)
+    shared = generator.normal(0, 0.2, (4_000, count))
+    denominators = 1 + shared + generator.normal(0, 0.1, shared.shape)
+    numerators = 0.7 + shared + generator.normal(0, 0.1, shared.shape)
+    intervals = map(ratio_interval, numerators, denominators)
+    covered = [abs(interval.mean - 0.7) <= interval.half_width for interval in intervals]
+    assert 0.93 < np.mean(covered) < 0.97

@@ -76,7 +76,7 @@ class NeuralTangentKernel(GradientPredictor):
         self.chunk_size = chunk_size
         # A symmetric eigendecomposition, and all candidates for the ridge but one.
         candidates = 4.0 * fit_examples * rank * _SKETCH_SIZE * (len(RIDGES) - 1)
-        self.uncounted_flops = 9.0 * fit_examples**3 + candidates
+        self.uncounted_flops: float = 9.0 * fit_examples**3 + candidates
 
     def in_one_chunk(self) -> "NeuralTangentKernel":
         """All per-example gradients at once."""

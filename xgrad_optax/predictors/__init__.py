@@ -17,10 +17,12 @@ from xgrad_optax.predictors._closed_forms import (
     sgdm,
 )
 from xgrad_optax.predictors._extensions import adabound, lion, radam, yogi
+from xgrad_optax.predictors._from_moments import ClosedForm
 from xgrad_optax.predictors._last_update import last_update
 from xgrad_optax.predictors._zero_gradient import zero_gradient
 
 __all__ = [
+    "ClosedForm",
     "Hyperparameters",
     "Predictor",
     "adabelief",

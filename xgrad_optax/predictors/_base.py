@@ -28,6 +28,8 @@ class Predictor(abc.ABC):
         predictions of a moment for many s (:mod:`xgrad_optax.diagnostics`) then keeps only one.
       leafless: whether a horizon that is a number stays out of the leaves of the state, which then
         has the leaves of the inner optimizer's and of the memory. For others s is always a leaf.
+      starts_at_zero: whether ``predict`` returns exact zeros before the first update. For others
+        the state counts the updates, and nothing is predicted before the first.
       in_place: whether the inner state alone says it all: neither a memory nor the parameters are
         read. :func:`xgrad_optax.in_place` needs that.
     """
@@ -36,6 +38,7 @@ class Predictor(abc.ABC):
     transient: ClassVar[bool] = False
     linear: ClassVar[bool] = False
     leafless: ClassVar[bool] = False
+    starts_at_zero: ClassVar[bool] = False
     in_place: ClassVar[bool] = False
 
     def bind(self, inner: optax.GradientTransformationExtraArgs) -> "Predictor":
@@ -73,7 +76,8 @@ class Predictor(abc.ABC):
           s: how many steps ahead, a number or a scalar array.
 
         Returns:
-          A tree like the inner transform's updates; exactly zero before the first update.
+          A tree like the inner transform's updates; before the first update it does not count
+          (``starts_at_zero``).
         """
 
 

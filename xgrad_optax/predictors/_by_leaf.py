@@ -68,6 +68,11 @@ class ByLeaf(Predictor):
         return self.hyperparameters["of"].leafless
 
     @property
+    def starts_at_zero(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As the other one."""
+        return self.hyperparameters["of"].starts_at_zero
+
+    @property
     def in_place(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """As the other one."""
         return self.hyperparameters["of"].in_place

@@ -16,6 +16,7 @@ class LastUpdate(Predictor):
 
     transient: ClassVar[bool] = True
     linear: ClassVar[bool] = True
+    starts_at_zero: ClassVar[bool] = True
 
     def init(self, params: Params) -> PyTree:
         """Zeros: nothing has been observed."""

@@ -47,6 +47,7 @@ class ZeroGradient(Predictor):
 
     transient: ClassVar[bool] = True
     leafless: ClassVar[bool] = True
+    starts_at_zero: ClassVar[bool] = True
 
     def bind(self, inner: optax.GradientTransformationExtraArgs) -> "ZeroGradient":
         """Remembers the transform that is to be rolled out."""

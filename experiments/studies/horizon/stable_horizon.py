@@ -57,9 +57,9 @@ def stable_horizon(learning_rate: Any, momentum: Any, s_max: float) -> WeightPre
     def predicted_update(state: StableHorizonState, params: Any) -> Any:
         return predictor.predict((), state.inner_state, params, 1.0)
 
-    def lookahead_params(params: Any, state: StableHorizonState) -> Any:
-        d = predicted_update(state, params)
-        return jax.tree.map(lambda p, d: p + state.s.astype(p.dtype) * d, params, d)
+    def lookahead_params(params: Any, opt_state: Any) -> Any:
+        d = predicted_update(opt_state, params)
+        return jax.tree.map(lambda p, d: p + opt_state.s.astype(p.dtype) * d, params, d)
 
     def init_fn(params: Any) -> StableHorizonState:
         zero = jnp.zeros([])

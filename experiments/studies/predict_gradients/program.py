@@ -2,9 +2,10 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +13,14 @@ import jax.numpy as jnp
 import optax
 
 from experiments.studies.predict_gradients.ask import ARMS, PLAIN, Arm, Config
-from experiments.studies.predict_gradients.costs import Costs, counted, timed
+from experiments.studies.predict_gradients.costs import (
+    Costs,
+    Piece,
+    costs_of,
+    operations,
+    pieces,
+    timed,
+)
 from experiments.studies.predict_gradients.problems import Problem, with_label_noise
 from experiments.training.batches import number_of_examples, take
 from xgrad_optax.control_variates import (
@@ -61,24 +69,22 @@ class Program:
         """Returns the same with gradients made in another way."""
         return Program(self.problem, dataclasses.replace(self.arm, kind=kind), self._config)
 
-    def count(self, train: Any) -> None:
-        """Counts what its gradients cost."""
-        self.costs = counted(self, train)
-
     def choose_by(self, cost_ratio: float) -> None:
         """Says what a predicted example costs: ``"auto"`` chooses by it."""
         ratio = 1.0 if math.isnan(cost_ratio) else max(cost_ratio, 0.0)
         self.gradient = self._make_gradient(ratio)
 
     def compile(self, train: Any) -> None:
-        """Compiles the steps."""
+        """Compiles the steps, and runs them once: a first call costs more than the others do."""
         steps = jax.jit(self._steps, donate_argnums=0)
-        self.call = steps.lower(self.start(0, train), train).compile()
+        shapes = jax.eval_shape(lambda: self.start(0, train))
+        self.call = steps.lower(shapes, train).compile()
+        jax.block_until_ready(self.call(self.start(0, train), train))
 
     def start(self, seed: int, train: Any) -> Any:
         """Returns the carry of an untrained network."""
         init, gradient, draws = jax.random.split(jax.random.key(seed), 3)
-        params = self.problem.init(init, train[0])
+        params = _jitted_init(self.problem)(init, train[0])
         return params, self._transform.init(params), self.gradient.init(params, gradient), draws
 
     def _make_gradient(self, cost_ratio: float) -> PredictedGradient:
@@ -137,6 +143,11 @@ def _zero(params: HeadedParams, batch: Any, weights: jax.Array) -> Any:
     return jax.tree.map(jnp.zeros_like, params.trunk)
 
 
+@functools.cache
+def _jitted_init(problem: Problem) -> Callable[..., HeadedParams]:
+    return jax.jit(problem.init)  # one program for all arms and seeds, in place of many small ones
+
+
 def compile_all(
     problem: Problem, config: Config, train: Any, show: Callable[[str], None]
 ) -> list[Program]:
@@ -151,23 +162,50 @@ def compile_all(
     programs = [Program(problem, arm, config) for arm in config.arms]
     auto = [program for program in programs if program.arm.kind == _AUTO]
     others = [program for program in programs if program.arm.kind != _AUTO]
-    counting = [program.count for program in programs]
+    known = others if config.clock == "gigaflops" else others + beside(programs)
+    counting = _Counting(programs)
+    together = _Together(len(known) + len(auto) + len(counting.jobs), show)
     if config.clock == "gigaflops":  # else timing would only take time
-        together = _Together(2 * len(programs), show)
-        together.run(counting, train)
+        together.run(counting.jobs, train)
+        counting.tell(programs)
         for program in programs:
             program.choose_by(program.costs.ratio)
-        together.run([program.compile for program in (*auto, *others)], train)
+        together.run(_longest_first([*auto, *known]), train)
         return programs
-    known = others + beside(programs)
-    together = _Together(len(known) + len(auto) + len(counting), show)
-    together.run([program.compile for program in known], train)
+    together.run(_longest_first(known), train)
     _time(known, train)
     for program in auto:
         program.cost_ratio_seconds = _like(program, _PREDICTED, known).cost_ratio_seconds
         program.choose_by(program.cost_ratio_seconds)
-    together.run([*(program.compile for program in auto), *counting], train)
+    together.run([*_longest_first(auto), *counting.jobs], train)
+    counting.tell(programs)
     return programs
+
+
+def _longest_first(programs: Iterable[Program]) -> list[Callable[[Any], None]]:
+    """Their compilations: fits take longest, and what begins last must not be long."""
+    return [each.compile for each in sorted(programs, key=lambda program: not program.predicts)]
+
+
+class _Counting:
+    """Counts the operations of all programs, each piece of their work once.
+
+    Attributes:
+        jobs: one for each piece; take the training examples.
+    """
+
+    def __init__(self, programs: Sequence[Program]) -> None:
+        self._counts: dict[Piece, float] = {}
+        owners = {piece: program for program in programs for piece in pieces(program)}
+        self.jobs = [functools.partial(self._count, *each) for each in owners.items()]
+
+    def _count(self, piece: Piece, program: Program, train: Any) -> None:
+        self._counts[piece] = operations(program, piece, train)
+
+    def tell(self, programs: Iterable[Program]) -> None:
+        """Gives each program its costs, when all jobs are done."""
+        for program in programs:
+            program.costs = costs_of(program, self._counts)
 
 
 def beside(programs: Iterable[Program]) -> list[Program]:

@@ -111,10 +111,6 @@ def race(
         show: is told which share is done.
     """
     runners = [Runner(program, splits, seed, config.clock) for program in programs]
-    for runner in runners:
-        # Thrown away: the first call must cost what the others do.
-        start = runner.program.start(seed, splits.train)
-        jax.block_until_ready(runner.program.call(start, splits.train))
     shown = 0
     while True:
         runner = min(runners, key=lambda runner: runner.clock)

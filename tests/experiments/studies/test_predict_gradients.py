@@ -24,7 +24,7 @@ from experiments.studies.predict_gradients.ask import (
     Config,
     Record,
 )
-from experiments.studies.predict_gradients.costs import timed
+from experiments.studies.predict_gradients.costs import Piece, pieces, timed
 from experiments.studies.predict_gradients.problems import Problem, load_problem, with_label_noise
 from experiments.studies.predict_gradients.program import Program, beside
 from experiments.studies.predict_gradients.summary import (
@@ -297,3 +297,19 @@ def test_what_is_timed_beside_the_arms_is_compiled_too():
     config = dataclasses.replace(config, refit_interval=20, steps_per_call=5)
     programs = [Program(load_problem("digits"), arm, config) for arm in config.arms]
     assert [str(program.arm) for program in beside(programs)] == ["plain 16", "predicted 16"]
+
+
+def test_arms_that_do_the_same_share_what_is_counted():
+    arms = (Arm(PLAIN, 8, 0.1), *(Arm(kind, 16, 0.1) for kind in ARMS if kind != PLAIN))
+    config = Config(arms=arms, rank=1, fit_examples=2, refit_interval=20)
+    programs = [Program(load_problem("digits"), arm, config) for arm in arms]
+    fit = programs[1].fit_size
+    assert {piece for program in programs for piece in pieces(program)} == {
+        Piece(1.0, 8),
+        Piece(1.0, 16),  # beside every other arm
+        Piece(None, fit, True),  # of "predicted" and of "auto"
+        *(Piece(f, 16, True) for f in (0.5, 0.25, 0.125)),
+        Piece(0.25, 16, False, "output_gradient"),
+        Piece(None, fit, True, "output_gradient"),
+        Piece(0.25, 16, True, "output_gradient"),
+    }

@@ -92,3 +92,20 @@ def test_schedules_stay_between_zero_and_one(name):
     assert values.max() == 1
     assert values.min() >= 0
     assert (np.diff(values[values.argmax() :]) <= 1e-7).all()
+
+
+def test_schedules_are_what_they_are_said_to_be():
+    steps, at = 40, np.array
+    cosine = (1 + np.cos(np.pi * np.arange(steps) / steps)) / 2
+    later = (1 + np.cos(np.pi * np.arange(36) / 36)) / 2
+    rise = np.arange(4) / 4
+    expected = {
+        "cosine": cosine,
+        "warmup-cosine": np.concatenate([rise, later]),
+        "warmup-linear": np.concatenate([rise, 1 - np.arange(36) / 36]),
+        "step": np.repeat(at([1.0, 0.1, 0.01]), at([20, 10, 10])),
+    }
+    for name, values in expected.items():
+        found = [SCHEDULES[name](steps)(count) for count in range(steps)]
+        np.testing.assert_allclose(found, values, atol=1e-6, err_msg=name)
+    assert SCHEDULES.keys() == {"constant", *expected}

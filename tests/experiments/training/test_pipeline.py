@@ -1,5 +1,6 @@
 """The asynchronous pipeline, one stage a device, against what it is defined to be."""
 
+import functools
 import importlib.util
 
 import isolated
@@ -8,10 +9,11 @@ import numpy as np
 import pipeline_programs as programs
 import pipeline_worker as worker
 import pytest
-from small_pipeline import adamw_uniform, rolled_out
+from small_pipeline import CUT, adamw_uniform, batch_of, make_batches, make_params, rolled_out
 
 from experiments.compilers.targets import TARGETS
-from experiments.training.pipeline import PREDICTED, STASH
+from experiments.training.pipeline import PREDICTED, STASH, Pipeline, on_one_device
+from experiments.training.pipeline import begin as begin_stage
 
 
 @pytest.mark.parametrize("stages", [2, 4, 8])
@@ -50,6 +52,24 @@ def test_nothing_is_communicated_but_two_permutes():
     assert isolated.run(programs.collectives, 4, devices=4) == ["collective-permute"] * 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backward": "stashed"}, "one of stash, predicted, current, got 'stashed'"),
+        ({"stages": 3}, "has 3 stages, but the axis 'stage' has a size of 2"),
+        (
+            {"cut": CUT._replace(block=lambda params, x: x[:, :2])},
+            r"keep shape and dtype; it makes float32\[4, 2\] of float32\[4, 6\]",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, message):
+    built = Pipeline(CUT, 2, adamw_uniform(2), batch_of)._replace(**changes)
+    begin = on_one_device(2, functools.partial(begin_stage, built))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(begin, make_batches(), make_params(2))
+
+
 @pytest.mark.parametrize(("stages", "micro_batches"), [(1, 2), (4, 3)])
 def test_with_a_flush_it_is_the_plain_step_on_all_micro_batches(stages, micro_batches):
     found, plain = isolated.run(worker.flushed_and_plain, stages, micro_batches, 4, devices=stages)
@@ -62,6 +82,10 @@ def test_with_a_flush_it_is_the_plain_step_on_all_micro_batches(stages, micro_ba
 )
 def test_on_eight_h100s_both_permutes_run_under_matrix_products():
     """A tick of two layers has 16: forward, forward again, and two for each gradient."""
-    found = isolated.run(programs.products_under_permutes, TARGETS["h100"], 8, 2, timeout=300)
-    assert len(found) == 2
-    assert min(found) >= 4
+    found = {
+        backward: isolated.run(
+            programs.products_under_permutes, TARGETS["h100"], 8, 2, backward, timeout=300
+        )
+        for backward in (STASH, PREDICTED)
+    }
+    assert found == {STASH: [8, 8], PREDICTED: [4, 8]}, "to the stage before; to the next"

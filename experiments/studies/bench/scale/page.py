@@ -32,6 +32,10 @@ def per_parameter_byte(row: Beside) -> float:
     return row.extra(bytes_accessed) / row.plain.params_bytes
 
 
+_SHOWN = 5e-5
+"""The smallest share that is not printed as 0.00 %."""
+
+
 def share(row: Beside) -> float:
     """Returns the extra bytes accessed as a share of all that the plain step accesses."""
     return row.extra(bytes_accessed) / row.plain.step_bytes
@@ -53,7 +57,9 @@ def growth(rows: Sequence[Beside], place: str) -> float:
     for row in rows:
         first.setdefault(getattr(row.record, place), share(row))
     begun = ((row, first[getattr(row.record, place)]) for row in rows)
-    return max((share(row) / beginning for row, beginning in begun if beginning), default=1.0)
+    # What is printed as 0.00 % is nothing but scalars, and no factor of it says anything.
+    factors = (share(row) / beginning for row, beginning in begun if abs(beginning) >= _SHOWN)
+    return max(factors, default=1.0)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The command ``delay``: training with gradients that arrive late, with and without prediction."""

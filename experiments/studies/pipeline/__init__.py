@@ -1,0 +1,1 @@
+"""Which horizon keeps a pipeline that never waits at the synchronous loss? ``pipeline``."""

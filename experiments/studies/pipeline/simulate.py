@@ -1,0 +1,202 @@
+"""Pipelines on one device: runs that differ in numbers are one compiled program.
+
+The stages run by the very program that runs one stage a device, ``training/pipeline.py``. GPipe's
+step is the plain step on all its micro-batches, so that is what is run for it.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import xgrad_optax
+from experiments.data.digits import load_digits
+from experiments.studies.pipeline.arms import GPIPE, NESTEROV, ZERO_GRADIENT, Setting
+from experiments.studies.pipeline.ask import Config
+from experiments.studies.pipeline.model import CUT, init, whole
+from experiments.training import pipeline
+from experiments.training.batches import epoch_batches, number_of_examples, take
+from xgrad_optax.stability import effective_horizon
+
+_AT_ONCE = 16  # runs side by side: more are no faster on a CPU
+
+
+class Run(NamedTuple):
+    """One run of a program, but for what all of its runs have in common."""
+
+    seed: int
+    learning_rate: float
+    setting: Setting
+
+
+class Measured(NamedTuple):
+    """What was measured of some runs, each ``[runs]`` but for the curve, ``[runs, points]``."""
+
+    train_loss: np.ndarray
+    validation_loss: np.ndarray
+    accuracy: np.ndarray
+    curve: np.ndarray
+
+
+class Simulator:
+    """Trains runs; at the same seed all of them have the same parameters and micro-batches."""
+
+    def __init__(self, config: Config) -> None:
+        """Loads the data and draws what is random."""
+        self._config = config
+        data = load_digits()
+        self._train, self._validation = jax.tree.map(jnp.asarray, data[:2])
+        self.seeds = (*config.tuning_seeds, *config.seeds)
+        self._draws = jax.jit(jax.vmap(self._draw))(jnp.array(self.seeds, jnp.uint32))
+
+    def _draw(self, seed: jax.Array) -> tuple[Any, jax.Array]:
+        """Parameters, and the examples of as many micro-batches as there are ticks."""
+        first, order = jax.random.split(jax.random.key(seed))
+        size, examples = self._config.batch_size, number_of_examples(self._train)
+        epochs = -(-self._config.ticks // (examples // size))
+        batches = jax.vmap(lambda key: epoch_batches(key, examples, size))(
+            jax.random.split(order, epochs)
+        )
+        return init(first, self._config.stages), batches.reshape(-1, size)[: self._config.ticks]
+
+    @functools.cached_property
+    def start(self) -> dict[int, Measured]:
+        """By seed, what is measured before the first tick; no curve."""
+        found = jax.jit(jax.vmap(self._measures, in_axes=(0, None, None)))(
+            self._draws[0], self._train, self._validation
+        )
+        losses, others, right = map(np.asarray, found)
+        return {
+            seed: Measured(losses[at], others[at], right[at], np.zeros(0))
+            for at, seed in enumerate(self.seeds)
+        }
+
+    def points(self, setting: Setting) -> list[int]:
+        """The ticks after which the training loss is measured."""
+        steps = setting.steps(self._config.stages, self._config.ticks)
+        each = setting.ticks_each(self._config.stages)
+        return [(at + 1) * each for at in range(steps) if self._is_due(at, steps)]
+
+    def _is_due(self, at: Any, steps: int) -> Any:
+        every = max(1, steps // self._config.points)
+        return ((at + 1) % every == 0) | (at + 1 == steps)
+
+    def train(self, runs: Sequence[Run]) -> Measured:
+        """Trains runs whose settings differ in horizons and momentum alone."""
+        (shared,) = {run.setting._replace(horizons=(), momentum=0.0) for run in runs}
+        program = self._program(shared)
+        parts = [runs[at : at + _AT_ONCE] for at in range(0, len(runs), _AT_ONCE)]
+        found = [
+            program(self._draws, self._train, self._validation, *self._arguments(part))
+            for part in parts
+        ]
+        columns = zip(*found, strict=True)
+        losses, others, right, curves = (np.concatenate(column)[: len(runs)] for column in columns)
+        return Measured(losses, others, right, curves[:, ~np.isnan(curves).all(axis=0)])
+
+    def _arguments(self, runs: Sequence[Run]) -> tuple[np.ndarray, ...]:
+        """Filled up, so that all calls have one shape."""
+        filled = [*runs, *[runs[0]] * (_AT_ONCE - len(runs))]
+        return (
+            np.array([self.seeds.index(run.seed) for run in filled]),
+            np.array([run.learning_rate for run in filled], np.float32),
+            np.array([run.setting.momentum for run in filled], np.float32),
+            np.array([run.setting.horizons for run in filled], np.float32),
+        )
+
+    @functools.cache  # noqa: B019 - lives as long as the command
+    def _program(self, shared: Setting) -> Any:
+        """Compiles what runs with the numbers of a setting as arguments."""
+        begin = self._flushed if shared.method == GPIPE else self._asynchronous
+        steps = shared.steps(self._config.stages, self._config.ticks)
+
+        def run(
+            draws: Any, train: Any, validation: Any, place: Any, rate: Any, momentum: Any, s: Any
+        ) -> Any:
+            params, order = jax.tree.map(lambda leaf: leaf[place], draws)
+            build = optimizers_of(self._config.optimizer, shared.method, rate, momentum)
+            state, step = begin(shared, build, s, (train, order), params)
+
+            def one(state: Any, at: jax.Array) -> tuple[Any, jax.Array]:
+                state = step(state)
+                return state, jax.lax.cond(
+                    self._is_due(at, steps),
+                    lambda: whole(state.params, train)[0],
+                    lambda: jnp.full([], jnp.nan),
+                )
+
+            state, curve = jax.lax.scan(one, state, jnp.arange(steps))
+            return *self._measures(state.params, train, validation), curve
+
+        return jax.jit(jax.vmap(run, in_axes=(None, None, None, 0, 0, 0, 0)))
+
+    def _asynchronous(
+        self, shared: Setting, build: Callable[..., Any], s: Any, data: Any, params: Any
+    ) -> tuple[Any, Callable[[Any], Any]]:
+        """All stages at the beginning, and a tick of them."""
+        built = pipeline.Pipeline(
+            CUT,
+            self._config.stages,
+            lambda stage: build(s[stage]),
+            lambda data, number: take(data[0], data[1][number]),
+            shared.backward,
+        )
+        begin, tick = (
+            pipeline.on_one_device(built.stages, functools.partial(function, built))
+            for function in (pipeline.begin, pipeline.tick)
+        )
+        return begin(data, params), lambda stages: tick(data, stages)[0]
+
+    def _flushed(
+        self, shared: Setting, build: Callable[..., Any], s: Any, data: Any, params: Any
+    ) -> tuple[Any, Callable[[Any], Any]]:
+        """The beginning of a plain loop, and its step."""
+        optimizer, micro_batches = build(s[0]), shared.micro_batches
+        train, order = data
+
+        def step(state: _Plain) -> _Plain:
+            first = state.steps * micro_batches
+            indices = jax.lax.dynamic_slice_in_dim(order, first, micro_batches)
+            batch = take(train, indices.ravel())
+            point = pipeline.point(optimizer, state.params, state.opt_state)
+            grads = jax.grad(lambda params: whole(params, batch)[0])(point)
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            return _Plain(params, opt_state, state.steps + 1)
+
+        return _Plain(params, optimizer.init(params), jnp.int32(0)), step
+
+    def _measures(self, params: Any, train: Any, validation: Any) -> tuple[Any, Any, Any]:
+        return whole(params, train)[0], *whole(params, validation)
+
+
+class _Plain(NamedTuple):
+    params: Any
+    opt_state: Any
+    steps: jax.Array
+
+
+def optimizers_of(name: str, method: str, rate: Any, momentum: Any) -> Callable[[Any], Any]:
+    """Returns what builds the optimizer of a stage that predicts so many steps ahead."""
+    if name == "sgdm":
+        return _sgdm(method, rate, momentum)
+    if method == NESTEROV:
+        return lambda s: optax.nadamw(rate, b1=momentum)
+    if method == ZERO_GRADIENT:
+        # Built once: a state that is rolled out remembers the very transform that made it.
+        inner, predictor = optax.adamw(rate, b1=momentum), xgrad_optax.zero_gradient()
+        return lambda s: xgrad_optax.with_weight_prediction(inner, s, predictor=predictor)
+    return lambda s: xgrad_optax.adamw(rate, s=s, b1=momentum)
+
+
+def _sgdm(method: str, rate: Any, momentum: Any) -> Callable[[Any], Any]:
+    if method == NESTEROV:
+        return lambda s: optax.sgd(rate, momentum, nesterov=True)
+    if method == ZERO_GRADIENT:
+        # Rolled out with zero gradients, SGDM moves as its closed form does so far ahead.
+        return lambda s: xgrad_optax.sgdm(rate, s=effective_horizon(s, momentum), momentum=momentum)
+    return lambda s: xgrad_optax.sgdm(rate, s=s, momentum=momentum)

@@ -1,0 +1,52 @@
+"""Rates on a grid of factor 2 that grows until the best of them lies strictly inside.
+
+A rate is the exponent of 2 that multiplies a usual rate, so that a grid is a range of whole
+numbers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+Scores = Mapping[int, float]
+"""By rate, the mean loss of the tuning seeds; one entry for each rate of a grid."""
+
+TIE = 0.005
+"""Scores within this part of the best are ties: less is chance."""
+
+_STEP = 2  # rates by which a grid is extended
+
+
+def best_rate(scores: Scores) -> int:
+    """Returns the rate with the lowest score; among ties the one whose neighbours do best.
+
+    A rate at the end of the grid has one neighbour, and what is beyond is taken to be as that one;
+    what still is equal goes to the lower rate.
+    """
+
+    def neighbourhood(rate: int) -> float:
+        beside = [scores[near] for near in (rate - 1, rate + 1) if near in scores]
+        return sum(beside) / len(beside) if beside else scores[rate]
+
+    bound = min(scores.values()) * (1 + TIE)
+    ties = [rate for rate, score in scores.items() if score <= bound]
+    return min(ties, key=lambda rate: (neighbourhood(rate), rate))
+
+
+def is_inside(rate: int, scores: Scores) -> bool:
+    """Whether a grid goes on at both sides of a rate."""
+    return min(scores) < rate < max(scores)
+
+
+def tuned(score: Callable[[Sequence[int]], Scores], first: Sequence[int], most: int) -> Scores:
+    """Returns the scores of a grid with the best rate inside, or of ``most`` rates or a few more.
+
+    Args:
+        score: scores rates.
+        first: the grid to begin with.
+        most: the number of rates from which on the grid is not extended.
+    """
+    scores = dict(score(first))
+    while not is_inside(best := best_rate(scores), scores) and len(scores) < most:
+        low, high = min(scores), max(scores)
+        more = range(low - _STEP, low) if best == low else range(high + 1, high + 1 + _STEP)
+        scores |= score(more)
+    return scores
