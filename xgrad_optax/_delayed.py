@@ -14,7 +14,7 @@ from xgrad_optax._points import lookahead_params
 from xgrad_optax._prediction import Prediction, WeightPrediction
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
 from xgrad_optax.predictors._base import zero_before
-from xgrad_optax.predictors._zero_gradient import InFlight
+from xgrad_optax.predictors._in_flight import InFlight, chosen
 
 Reduce = Callable[[Updates], Updates]
 
@@ -134,7 +134,7 @@ def _late(
         with jax.numpy_dtype_promotion("standard"):  # Optax relies on it
             steps, inner_state = inner.update(oldest, state.inner_state, params, **extra_args)
         is_full = state.position >= ring.delay
-        inner_state = _chosen(is_full, inner_state, state.inner_state)
+        inner_state = chosen(is_full, inner_state, state.inner_state)
         position = ring.following(state.position)
         return zero_before(is_full, steps), DelayedState(pending, position, inner_state)
 
@@ -157,12 +157,9 @@ def _reduced(
 
 
 def _predicting_in_flight(parts: Prediction, ring: Ring, reduce: Reduce | None) -> WeightPrediction:
-    """The late optimizer, predicted by giving itself zero gradients, without any communication.
-
-    Each of these gradients pushes the next one that is in flight out of the ring.
-    """
-    own = InFlight.of(_late(parts.inner, ring, None))
-    return with_weight_prediction(_late(parts.inner, ring, reduce), parts.s, predictor=own)
+    """The late optimizer, predicted by rolling out the optimizer over what is in flight."""
+    predictor = InFlight.of(parts.inner, ring)
+    return with_weight_prediction(_late(parts.inner, ring, reduce), parts.s, predictor=predictor)
 
 
 def _by_group(prediction: Any, delays: PyTree, reduce: Reduce | None, in_flight: bool) -> Any:
@@ -175,7 +172,3 @@ def _by_group(prediction: Any, delays: PyTree, reduce: Reduce | None, in_flight:
         return optax.partition(groups, delays)
     tx = optax.partition({delay: group.tx for delay, group in groups.items()}, delays)
     return WeightPrediction.of(None, lookahead_params, optax.with_extra_args_support(tx))
-
-
-def _chosen(condition: jax.Array, one: OptState, other: OptState) -> OptState:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)

@@ -82,6 +82,18 @@ class Ring(NamedTuple):
             oldest, grads = _tied(reduce(oldest), grads)
         return oldest, _written(pending, grads, slot)
 
+    def upcoming(self, pending: Updates, position: jax.Array, k: Any) -> Updates:
+        """The gradients that will be applied k steps from now; zeros from ``delay`` on."""
+        ahead = k if self.length == self.delay else k + 1
+
+        def entry(ring: jax.Array) -> jax.Array:
+            waiting = jax.lax.dynamic_index_in_dim(
+                ring, (position + ahead) % self.length, keepdims=False
+            )
+            return jnp.where(k < self.delay, waiting, jnp.zeros_like(waiting))
+
+        return jax.tree.map(entry, pending)
+
     def following(self, position: jax.Array) -> jax.Array:
         """The position after one more gradient; it never overflows."""
         position = position + 1

@@ -71,22 +71,27 @@ class ZeroGradient(Predictor):
     def _roll_out(self, inner_state: OptState, params: Params, s: Any) -> Updates:
         zeros = optax.tree.zeros_like(params)
 
-        def step(carry: Any, weight: Any = 1.0) -> Any:
+        def step(k: Any, carry: Any, weight: Any = 1.0) -> Any:
             displacement, state, theta = carry
-            updates, state = self._update(zeros, state, theta)
+            updates, state = self._step(k, state, theta)
             updates = optax.tree.cast_like(updates, theta)
             displacement = optax.tree.add(displacement, scaled(weight, updates))
             return displacement, state, optax.apply_updates(theta, updates)
 
         carry = (zeros, inner_state, params)
         if isinstance(s, float | int):
-            for _ in range(math.floor(s)):  # unrolled: horizons are short and XLA fuses the steps
-                carry = step(carry)
-            fraction = s - math.floor(s)
-            return step(carry, fraction)[0] if fraction else carry[0]
+            whole = math.floor(s)
+            for k in range(whole):  # unrolled: horizons are short and XLA fuses the steps
+                carry = step(k, carry)
+            return step(whole, carry, s - whole)[0] if s > whole else carry[0]
         whole = jnp.floor(s).astype(jnp.int32)
-        carry = jax.lax.fori_loop(0, whole, lambda _, c: step(c), carry)
-        return step(carry, s - jnp.floor(s))[0]
+        carry = jax.lax.fori_loop(0, whole, step, carry)
+        return step(whole, carry, s - jnp.floor(s))[0]
+
+    def _step(self, k: Any, state: OptState, params: Params) -> tuple[Updates, OptState]:
+        """The update of step k, from 0, and the state after it."""
+        del k
+        return self._update(optax.tree.zeros_like(params), state, params)
 
     def _update(self, grads: Updates, state: OptState, params: Params) -> tuple[Updates, OptState]:
         try:
@@ -97,24 +102,6 @@ class ZeroGradient(Predictor):
                 "zero_gradient() does not fit this inner transform: its update cannot be called"
                 f" without extra arguments ({error}). Use last_update() instead."
             ) from error
-
-
-class InFlight(ZeroGradient):
-    """The roll-out of another transform than the one that is predicted, of the same state.
-
-    With the late optimizer (:func:`xgrad_optax.delayed`), rolled out without its reduction, the
-    zero gradients push those in flight out of the queue: it predicts with what it knows.
-    """
-
-    @classmethod
-    def of(cls, inner: optax.GradientTransformationExtraArgs) -> "InFlight":
-        """The roll-out of ``inner``."""
-        return cls(Hyperparameters(inner=Transform(inner)))
-
-    def bind(self, inner: optax.GradientTransformationExtraArgs) -> "InFlight":
-        """Remains what it is."""
-        del inner
-        return self
 
 
 def zero_gradient() -> Predictor:
