@@ -101,7 +101,7 @@ def test_the_library_knows_no_experiments_and_flax_only_where_it_must():
 def test_the_layers_below_the_studies_have_one_direction():
     layers = [
         ["errors", "statistics", "tuning", "progress", "provenance", "recipe"],
-        ["kinds", "options", "folder", "formats", "figures", "task", "study"],
+        ["kinds", "options", "folder", "formats", "figures", "registered", "task", "study"],
         ["page", "around"],
         ["arms"],
         ["compared", "rates", "data", "models"],

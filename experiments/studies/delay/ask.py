@@ -1,14 +1,13 @@
 """How late gradients are, what is done about it, and what that leaves."""
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.errors import UsageError, unknown_name
 from experiments.kinds import count, delay, seed
 from experiments.options import choice, data_dir, derived, fixed, many, names, one, output, seeds
+from experiments.registered import check_apart, read_rows, row_named
 from experiments.studies.delay.arms import ARMS
 from experiments.study import Study
 from experiments.tasks import TASKS
@@ -88,9 +87,8 @@ class Config:
 
     def completed(self) -> "Config":
         """Reads the row, if one is asked for, and what the task says."""
-        config = self if self.row is None else dataclasses.replace(self, **read_row(self.row))
-        if both := set(config.seeds) & set(config.tuning_seeds):
-            raise UsageError(f"seeds {sorted(both)} are for tuning and for reporting")
+        config = dataclasses.replace(self, **row_named(self.row, registered()))
+        check_apart(config.seeds, config.tuning_seeds)
         scale = SCALES.get(config.task, Scale())
         return dataclasses.replace(
             config, **scale._asdict() | {"updates": config.updates or scale.updates}
@@ -109,20 +107,7 @@ class Config:
 
 def registered() -> Mapping[str, Mapping[str, Any]]:
     """Returns the registered rows by name, as fields of :class:`Config`."""
-    entries = tomllib.loads(REGISTERED.read_text(encoding="utf-8"))["row"]
-    return {entry.pop("name"): {name: _frozen(v) for name, v in entry.items()} for entry in entries}
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def read_row(name: str) -> Mapping[str, Any]:
-    """Returns what a registered row says."""
-    rows = registered()
-    if name not in rows:
-        raise UsageError(unknown_name("row", name, rows))
-    return rows[name]
+    return read_rows(REGISTERED)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,14 @@
 """Which pipelines are compared, and what that leaves."""
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import UsageError, unknown_name
+from experiments.errors import UsageError
 from experiments.kinds import count, seed
 from experiments.options import choice, fixed, many, names, one, output, seeds
+from experiments.registered import check_apart, read_rows, row_named
 from experiments.studies.pipeline.arms import ARMS, EACH, NONE, UNIFORM, WAITING
 from experiments.study import Study
 
@@ -61,9 +61,8 @@ class Config:
 
     def completed(self) -> "Config":
         """Reads the row, if one is asked for."""
-        config = self if self.row is None else dataclasses.replace(self, **read_row(self.row))
-        if both := set(config.seeds) & set(config.tuning_seeds):
-            raise UsageError(f"seeds {sorted(both)} are for tuning and for reporting")
+        config = dataclasses.replace(self, **row_named(self.row, registered()))
+        check_apart(config.seeds, config.tuning_seeds)
         if config.ticks < (least := 5 * config.stages):
             raise UsageError(
                 f"--ticks {config.ticks}: the longest step of GPipe with {config.stages} stages "
@@ -78,20 +77,7 @@ class Config:
 
 def registered() -> Mapping[str, Mapping[str, Any]]:
     """Returns the registered rows by name, as fields of :class:`Config`; all arms unless named."""
-    entries = tomllib.loads(REGISTERED.read_text(encoding="utf-8"))["row"]
-    return {entry.pop("name"): {"arms": tuple(ARMS), **_frozen(entry)} for entry in entries}
-
-
-def _frozen(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items()}
-
-
-def read_row(name: str) -> Mapping[str, Any]:
-    """Returns what a registered row says."""
-    rows = registered()
-    if name not in rows:
-        raise UsageError(unknown_name("row", name, rows))
-    return rows[name]
+    return {name: {"arms": tuple(ARMS), **row} for name, row in read_rows(REGISTERED).items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
