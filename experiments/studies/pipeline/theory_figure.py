@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from experiments.figures import save
 from experiments.studies.pipeline.ask import Config, Record
 from experiments.studies.pipeline.theory import CASES, DELAYS, HORIZONS, landscape
 
@@ -31,7 +32,7 @@ def draw_landscapes(path: Path, records: Sequence[Record], config: Config) -> No
     figure.supylabel(f"horizon of the first stage, which is {DELAYS[0]} updates late")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=100)
+    save(figure, path, dpi=100)
 
 
 def _draw(figure: Figure, panel: Any, rates: np.ndarray) -> None:
