@@ -1,5 +1,6 @@
 """Batches of training and of measuring, and the shapes of learning rates."""
 
+import dataclasses
 import itertools
 import json
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from experiments.task import Data
+from experiments.tasks import load_task
 from experiments.training.batches import epoch_batches, measuring_batches, training_batches
-from experiments.training.schedules import SCHEDULES
+from experiments.training.schedules import SCHEDULES, method_of
 
 
 def numbered(count, **more):
@@ -109,3 +111,13 @@ def test_schedules_are_what_they_are_said_to_be():
         found = [SCHEDULES[name](steps)(count) for count in range(steps)]
         np.testing.assert_allclose(found, values, atol=1e-6, err_msg=name)
     assert SCHEDULES.keys() == {"constant", *expected}
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, 0.01), (0.5, 0.5)])
+def test_a_run_s_own_weight_decay_comes_before_the_task_s(own, expected):
+    protocol = load_task("digits").protocol
+    protocol = dataclasses.replace(protocol, weight_decay=0.01, schedule="constant")
+    tx = method_of(protocol, "adamw", "plain", 0.1, 10, own).transform
+    params = {"w": np.float32(2.0)}
+    updates, _ = tx.update({"w": np.float32(0.0)}, tx.init(params), params)
+    np.testing.assert_allclose(updates["w"], -0.1 * expected * 2.0, rtol=1e-6)
