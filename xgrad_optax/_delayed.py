@@ -14,7 +14,7 @@ from xgrad_optax._points import lookahead_params
 from xgrad_optax._prediction import Prediction, WeightPrediction
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
 from xgrad_optax.predictors._base import zero_before
-from xgrad_optax.predictors._in_flight import InFlight, chosen
+from xgrad_optax.predictors._in_flight import InFlight
 
 Reduce = Callable[[Updates], Updates]
 
@@ -96,10 +96,8 @@ def delayed(
     delays = checked_delays(delay)
     if not isinstance(delays, int):
         return _by_group(prediction, delays, reduce, in_flight)
-    if delays == 0 and reduce is None:
-        return prediction
     if delays == 0:
-        return _with(prediction, lambda tx: _reduced(tx, reduce))
+        return prediction if reduce is None else _with(prediction, lambda tx: _reduced(tx, reduce))
     ring = Ring(delays, reads_first=reduce is not None)
     if in_flight:
         return _predicting_in_flight(prediction.prediction, ring, reduce)
@@ -134,7 +132,7 @@ def _late(
         with jax.numpy_dtype_promotion("standard"):  # Optax relies on it
             steps, inner_state = inner.update(oldest, state.inner_state, params, **extra_args)
         is_full = state.position >= ring.delay
-        inner_state = chosen(is_full, inner_state, state.inner_state)
+        inner_state = optax.tree.where(is_full, inner_state, state.inner_state)
         position = ring.following(state.position)
         return zero_before(is_full, steps), DelayedState(pending, position, inner_state)
 
@@ -142,7 +140,7 @@ def _late(
 
 
 def _reduced(
-    inner: optax.GradientTransformation, reduce: Reduce | None
+    inner: optax.GradientTransformation, reduce: Reduce
 ) -> optax.GradientTransformationExtraArgs:
     """``inner``, given the reduction of this step's gradients."""
     inner = optax.with_extra_args_support(inner)
@@ -150,8 +148,7 @@ def _reduced(
     def update_fn(
         updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, OptState]:
-        updates = updates if reduce is None else reduce(updates)
-        return inner.update(updates, state, params, **extra_args)
+        return inner.update(reduce(updates), state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(inner.init, update_fn)
 

@@ -154,7 +154,8 @@ def tick(pipeline: Pipeline, data: Any, stage: Stage) -> tuple[Stage, Seen]:
 
     updates, opt_state = optimizer.update(grads, stage.opt_state, stage.params)
     params = optax.apply_updates(stage.params, updates)
-    params, opt_state = _where(leaving >= 0, (params, opt_state), (stage.params, stage.opt_state))
+    updated, before = (params, opt_state), (stage.params, stage.opt_state)
+    params, opt_state = optax.tree.where(leaving >= 0, updated, before)
     ends = (number == last) & (entering >= 0)
     broken = (entering >= 0) & ~_all_finite(output) | ~_all_finite(params)
     seen = Seen(jnp.where(ends, loss, jnp.nan), broken)
@@ -233,10 +234,6 @@ def _written(rings: Any, entries: Any, slot: jax.Array) -> Any:
 
 def _read(rings: Any, slot: jax.Array) -> Any:
     return jax.tree.map(lambda ring: ring[slot], rings)
-
-
-def _where(condition: jax.Array, one: Any, other: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
 def _all_finite(tree: Any) -> jax.Array:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from xgrad_optax._typing import Params, PyTree, Updates
 from xgrad_optax.control_variates._decisions import (
@@ -173,11 +174,11 @@ class PredictedGradient:
         alignment = state.alignment
         for old in aged:
             seen = (alignment.weight > 0) & _all_finite(old.moments)
-            alignment = _where(seen, blend(alignment, old.moments, _DECAY), alignment)
-        alignment = _where(finite, blend(alignment, fresh.moments, _DECAY), alignment)
+            alignment = optax.tree.where(seen, blend(alignment, old.moments, _DECAY), alignment)
+        alignment = optax.tree.where(finite, blend(alignment, fresh.moments, _DECAY), alignment)
         state = state._replace(
             key=key,
-            predictor=_where(finite, new, state.predictor),
+            predictor=optax.tree.where(finite, new, state.predictor),
             alignment=alignment,
             sampling_ratio=jnp.where(finite, fresh.sampling_ratio, state.sampling_ratio),
             age=jnp.zeros([], jnp.int32),
@@ -271,7 +272,7 @@ class PredictedGradient:
         used = _all_finite(difference)
         # Without its correction the control gradient is still unbiased, only noisier.
         beta = next_coefficient(self.coefficient, state.alignment)
-        grads = _where(used, corrected(drawn.grads, difference, beta), drawn.grads)
+        grads = optax.tree.where(used, corrected(drawn.grads, difference, beta), drawn.grads)
         return drawn.value, self.loss.complete(params, drawn.rows, grads), used
 
     def _draw(
@@ -291,7 +292,3 @@ class PredictedGradient:
 def _all_finite(tree: PyTree) -> jax.Array:
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
-
-
-def _where(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from xgrad_optax._hyperparameters import Hyperparameters
@@ -38,10 +36,5 @@ class InFlight(ZeroGradient):
         grads = ring.upcoming(state.pending, state.position, k)
         updates, inner_state = self._update(grads, state.inner_state, params)
         is_applied = state.position + k >= ring.delay  # before, the ring is being filled
-        inner_state = chosen(is_applied, inner_state, state.inner_state)
+        inner_state = optax.tree.where(is_applied, inner_state, state.inner_state)
         return zero_before(is_applied, updates), state._replace(inner_state=inner_state)
-
-
-def chosen(condition: jax.Array, one: OptState, other: OptState) -> OptState:
-    """One of two states of the same structure."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
