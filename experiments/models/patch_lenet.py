@@ -9,30 +9,39 @@ from flax import linen as nn
 
 from experiments.models.mlp import MLP
 
-_SIDE = 5
-
 
 class PatchConv(nn.Module):
-    """``nn.Conv(features, (5, 5), padding="VALID")`` as one product of matrices.
+    """``nn.Conv(features, (side, side))`` as one product of matrices.
 
     Attributes:
         features: number of output channels.
+        side: edge of the kernel.
+        padding: zeros around the images; ``side // 2`` keeps their size if the side is odd.
+        kernel_init: draws the kernel.
     """
 
     features: int
+    side: int = 5
+    padding: int = 0
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Maps ``[batch, height, width, channels]`` to ``[batch, height - 4, width - 4, out]``."""
-        shape = (_SIDE, _SIDE, images.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        """Maps ``[batch, height, width, channels]`` to ``[batch, h, w, features]``.
+
+        With ``h = height + 2 * padding - side + 1``, and w alike.
+        """
+        shape = (self.side, self.side, images.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        height, width = (side - _SIDE + 1 for side in images.shape[1:3])
+        around = (self.padding, self.padding)
+        images = jnp.pad(images, ((0, 0), around, around, (0, 0)))
+        height, width = (side - self.side + 1 for side in images.shape[1:3])
         patches = jnp.concatenate(
             [
                 images[:, row : row + height, column : column + width]
-                for row in range(_SIDE)
-                for column in range(_SIDE)
+                for row in range(self.side)
+                for column in range(self.side)
             ],
             axis=-1,
         )

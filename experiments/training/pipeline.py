@@ -26,11 +26,13 @@ from jax.sharding import Mesh, PartitionSpec
 
 AXIS = "stage"
 
-STASH, PREDICTED, CURRENT = "stash", "predicted", "current"
+STASH, PREDICTED, CURRENT, ESTIMATED = "stash", "predicted", "current", "estimated"
 BACKWARD = {
     STASH: "the weights of the micro-batch's own forward pass, kept in a ring (PipeDream)",
     PREDICTED: "the weights that are predicted now; nothing is kept",
     CURRENT: "the weights as they are now; nothing is kept",
+    ESTIMATED: "what the optimizer takes those of the forward pass for, "
+    "``past_params(params, opt_state)``; nothing is kept (PipeMare)",
 }
 
 
@@ -149,7 +151,7 @@ def tick(pipeline: Pipeline, data: Any, stage: Stage) -> tuple[Stage, Seen]:
     kept = stage.arrived, predicted if pipeline.backward == STASH else None
     rings = _written((stage.inputs, stage.weights), kept, entering % pipeline.ring_length)
     x, stashed = _read(rings, leaving % pipeline.ring_length)
-    weights = {STASH: stashed, PREDICTED: predicted, CURRENT: stage.params}[pipeline.backward]
+    weights = _of_backward(pipeline.backward, optimizer, stage, stashed, predicted)
     grads, cotangent = differentiated(pipeline, data, leaving, weights, x, returned)
 
     updates, opt_state = optimizer.update(grads, stage.opt_state, stage.params)
@@ -160,6 +162,12 @@ def tick(pipeline: Pipeline, data: Any, stage: Stage) -> tuple[Stage, Seen]:
     broken = (entering >= 0) & ~_all_finite(output) | ~_all_finite(params)
     seen = Seen(jnp.where(ends, loss, jnp.nan), broken)
     return Stage(params, opt_state, stage.tick + 1, arrived, cotangent, *rings), seen
+
+
+def _of_backward(backward: str, optimizer: Any, stage: Stage, stashed: Any, predicted: Any) -> Any:
+    if backward == ESTIMATED:
+        return optimizer.past_params(stage.params, stage.opt_state)
+    return {STASH: stashed, PREDICTED: predicted, CURRENT: stage.params}[backward]
 
 
 def _check(pipeline: Pipeline, params: Any, x: jax.ShapeDtypeStruct) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import optax
 
-from experiments.training.pipeline import CURRENT, PREDICTED, STASH, point
+from experiments.training.pipeline import CURRENT, ESTIMATED, PREDICTED, STASH, point
 
 
 class Update(NamedTuple):
@@ -60,6 +60,8 @@ def simulate(cut, optimizers, backward, batches, params, ticks):
             if m < 0:
                 continue
             used = {STASH: worker.weights[m], PREDICTED: predicted, CURRENT: worker.params}
+            if backward == ESTIMATED:
+                used[ESTIMATED] = worker.optimizer.past_params(worker.params, worker.opt_state)
             grads, cotangents[i, m] = passes[i].backward(
                 used[backward], worker.inputs[m], batches[m], cotangents.get((i + 1, m))
             )

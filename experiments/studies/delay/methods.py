@@ -19,12 +19,8 @@ from experiments.studies.delay.arms import (
     ZERO_GRADIENT,
     Setting,
 )
-from experiments.studies.delay.competitors import (
-    compensated,
-    following_drift,
-    pipemare_schedule,
-)
 from experiments.task import Protocol
+from experiments.training.late import compensated, following_drift, pipemare_schedule
 from experiments.training.schedules import SCHEDULES
 
 _ANNEALED = 4  # PipeMare's rate reaches the plain one after this part of the updates

@@ -11,9 +11,10 @@ from experiments.studies.pipeline.counts import delay, flushed_ticks
 
 # Methods: what is compiled for them differs.
 LINEAR, ZERO_GRADIENT, NESTEROV, GPIPE = "linear", "zero-gradient", "nesterov", "gpipe"
+PIPEMARE, DC_ASGD = "pipemare", "dc-asgd"
 
 # Which weights a backward pass uses, as in ``training/pipeline.py``, which imports JAX.
-STASH, PREDICTED, CURRENT = "stash", "predicted", "current"
+STASH, PREDICTED, CURRENT, ESTIMATED = "stash", "predicted", "current", "estimated"
 
 TICKS, EXAMPLES = "ticks", "examples"
 """What GPipe has as much of as the asynchronous arms."""
@@ -29,6 +30,8 @@ class Setting(NamedTuple):
         backward: at which weights a backward pass is taken.
         micro_batches: of GPipe's step; 1 for the others.
         equal: what GPipe has as much of; ``"ticks"`` for the others.
+        strength: DC-ASGD's λ.
+        adaptive: whether that is divided by the root of the mean square, 1 or 0.
     """
 
     method: str
@@ -37,6 +40,8 @@ class Setting(NamedTuple):
     backward: str = STASH
     micro_batches: int = 1
     equal: str = TICKS
+    strength: float = 0.0
+    adaptive: float = 0.0
 
     def __str__(self) -> str:
         if self.method == GPIPE:
@@ -44,6 +49,8 @@ class Setting(NamedTuple):
         shown = [f"momentum {self.momentum:g}"]
         if any(self.horizons):
             shown.append(f"s = {' '.join(f'{s:g}' for s in self.horizons)}")
+        if self.method == DC_ASGD:
+            shown.append(f"{'adaptive ' * bool(self.adaptive)}λ = {self.strength:g}")
         return ", ".join(shown)
 
     def steps(self, stages: int, ticks: int) -> int:
@@ -100,6 +107,14 @@ def _longest_and_one(stages: int) -> float:
     return delay(stages, 0) + 1
 
 
+def _half(stages: int) -> float:
+    return delay(stages, 0) / 2
+
+
+def _reversed(stages: int) -> list[Setting]:
+    return [Setting(LINEAR, tuple(float(delay(stages, stage)) for stage in range(stages))[::-1])]
+
+
 def _nothing(stages: int) -> float:
     del stages
     return 0.0
@@ -107,6 +122,12 @@ def _nothing(stages: int) -> float:
 
 def _momenta(stages: int) -> list[Setting]:
     return [Setting(LINEAR, (0.0,) * stages, momentum) for momentum in (0.0, 0.5, 0.8, 0.9)]
+
+
+def _dc_asgd(stages: int) -> list[Setting]:
+    nowhere = (0.0,) * stages
+    tried = ((0.04, 0.0), (1.0, 0.0), (0.5, 1.0), (2.0, 1.0))
+    return [Setting(DC_ASGD, nowhere, strength=each, adaptive=root) for each, root in tried]
 
 
 def _flushed(equal: str) -> Callable[[int], list[Setting]]:
@@ -129,6 +150,8 @@ ARMS: Mapping[str, Arm] = {
     "uniform-zero-gradient": Arm(
         "zero gradient, longest delay + 1 steps", _uniform(_longest_and_one, method=ZERO_GRADIENT)
     ),
+    "uniform-half": Arm("every stage half as far as the longest delay", _uniform(_half)),
+    "reversed": Arm("each stage as far as the delay of the stage opposite", _reversed),
     "momentum": Arm("no prediction, momentum tuned as well", _momenta),
     "nesterov": Arm("Nesterov's momentum or NAdam", _uniform(_nothing, method=NESTEROV)),
     "none-current": Arm("none, nothing stashed", _uniform(_nothing, backward=CURRENT)),
@@ -142,6 +165,15 @@ ARMS: Mapping[str, Arm] = {
     "uniform-current": Arm(
         "uniform, backward passes at the current weights", _uniform(_longest, backward=CURRENT)
     ),
+    "pipemare": Arm(
+        "PipeMare's rate by delay, backward passes at the current weights",
+        _uniform(_nothing, method=PIPEMARE, backward=CURRENT),
+    ),
+    "pipemare-corrected": Arm(
+        "PipeMare's rate, backward passes at its estimate of the weights of the forward pass",
+        _uniform(_nothing, method=PIPEMARE, backward=ESTIMATED),
+    ),
+    "dc-asgd": Arm("DC-ASGD's second-order correction", _dc_asgd),
     WAITING: Arm("GPipe with as many ticks, m tuned", _flushed(TICKS)),
     "gpipe-examples": Arm("GPipe with as many examples, m tuned", _flushed(EXAMPLES)),
 }

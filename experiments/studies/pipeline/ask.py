@@ -7,9 +7,10 @@ from typing import Any
 
 from experiments.errors import UsageError
 from experiments.kinds import count, seed
-from experiments.options import choice, fixed, many, names, one, output, seeds
+from experiments.options import choice, data_dir, fixed, many, names, one, output, seeds
 from experiments.registered import check_apart, read_rows, row_named
 from experiments.studies.pipeline.arms import ARMS, EACH, NONE, UNIFORM, WAITING
+from experiments.studies.pipeline.networks import NETWORKS
 from experiments.study import Study
 
 REGISTERED = Path(__file__).with_name("registered.toml")
@@ -32,10 +33,18 @@ COMPARISONS = (
     (BEST, "gpipe-examples"),
     (BEST, "momentum"),
     (BEST, "nesterov"),
+    (BEST, "pipemare"),
+    (BEST, "pipemare-corrected"),
+    (BEST, "dc-asgd"),
     ("uniform-predicted", UNIFORM),
     ("uniform-current", UNIFORM),
+    ("uniform-half", UNIFORM),
+    ("reversed", UNIFORM),
 )
-"""What is tested, corrected together by Holm's method; written down before anything was run."""
+"""What is tested, those of a row that has both arms corrected together by Holm's method; written
+down before anything was run, but those of PipeMare, DC-ASGD and the last two, which came before
+their rows.
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +54,7 @@ class Config:
     row: str | None = one(
         str, None, "NAME", "a registered row, which says all but the folder", shown=""
     )
+    network: str = choice("network", NETWORKS, "digits")
     optimizer: str = choice("optimizer", OPTIMIZERS, "sgdm")
     stages: int = one(count, 4, "P", "number of stages")
     arms: tuple[str, ...] = names("arm", ARMS, (WAITING, NONE, EACH, UNIFORM))
@@ -53,8 +63,9 @@ class Config:
     tuning_seeds: tuple[int, ...] = many(
         seed, (1000, 1001, 1002), "N", "seeds that rates and settings are chosen on"
     )
+    data_dir: str | None = data_dir()
     output: Path | None = output()
-    batch_size: int = fixed(32, "examples of a micro-batch")
+    batch_size: int = one(count, None, "N", "examples of a micro-batch", shown="the network's")
     points: int = fixed(20, "how often the training loss is measured on the way")
     rates: int = fixed(5, "rates that a tuning begins with, a factor of 2 apart")
     most_rates: int = fixed(15, "rates after which it is not extended")
@@ -62,6 +73,8 @@ class Config:
     def completed(self) -> "Config":
         """Reads the row, if one is asked for."""
         config = dataclasses.replace(self, **row_named(self.row, registered()))
+        if config.batch_size is None:
+            config = dataclasses.replace(config, batch_size=NETWORKS[config.network].batch_size)
         check_apart(config.seeds, config.tuning_seeds)
         if config.ticks < (least := 5 * config.stages):
             raise UsageError(
@@ -76,8 +89,8 @@ class Config:
 
 
 def registered() -> Mapping[str, Mapping[str, Any]]:
-    """Returns the registered rows by name, as fields of :class:`Config`; all arms unless named."""
-    return {name: {"arms": tuple(ARMS), **row} for name, row in read_rows(REGISTERED).items()}
+    """Returns the registered rows by name, as fields of :class:`Config`."""
+    return read_rows(REGISTERED)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,13 +145,13 @@ STUDY = Study(
     name="pipeline",
     summary="train in a pipeline that never waits, by horizon of its stages, and with GPipe",
     about=(
-        "Trains a residual network on digits, cut into stages. A pipeline without flush and bubble "
-        "applies late gradients; each arm does something else about that, and GPipe waits "
-        "instead. Every arm has its own rate, chosen by other seeds from a grid that is extended "
-        "until the best rate lies inside. Simulates all stages on one device by the program that "
-        "runs one stage a device. Writes report.md, two plots, runs.jsonl and meta.json to a "
-        "new folder. Ctrl-C keeps the arms that have finished. Less than three minutes on two "
-        "cores."
+        "Trains a network, by default a residual one on digits, cut into stages. A pipeline "
+        "without flush and bubble applies late gradients; each arm does something else about "
+        "that, and GPipe waits instead. Every arm has its own rate, chosen by other seeds from a "
+        "grid that is extended until the best rate lies inside. Simulates all stages on one "
+        "device by the program that runs one stage a device. Writes report.md, two plots, "
+        "runs.jsonl and meta.json to a new folder. Ctrl-C keeps the arms that have finished. Less "
+        "than three minutes on two cores."
     ),
     config=Config,
     folder="pipeline",

@@ -4,7 +4,7 @@ A tick is the time of one forward and one backward pass of one micro-batch throu
 schedules keep a stage's inputs and compute the rest again.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Kept(NamedTuple):
@@ -23,8 +23,8 @@ class Kept(NamedTuple):
         return self.inputs * input_size + self.weights * weights_size
 
 
-def delay(stages: int, stage: int) -> int:
-    """How many updates late the gradients of a stage are: 2 (P - 1 - i)."""
+def delay(stages: int, stage: Any) -> Any:
+    """How many updates late the gradients of a stage are: 2 (P - 1 - i); i may be traced."""
     return 2 * (stages - 1 - stage)
 
 

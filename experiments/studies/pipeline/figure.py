@@ -39,7 +39,7 @@ def draw_losses(path: Path, records: Sequence[Record], config: Config) -> None:
     panel.set_yscale("log")
     panel.set_xlabel("ticks")
     panel.set_ylabel("training loss")
-    panel.set_title(f"{config.optimizer}, {config.stages} stages", fontsize=10)
+    panel.set_title(f"{config.network}: {config.optimizer}, {config.stages} stages", fontsize=10)
     frame(panel)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     save(figure, path)

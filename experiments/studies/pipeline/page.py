@@ -8,10 +8,11 @@ from rich.console import Group, RenderableType
 from experiments.formats import format_bytes, format_interval
 from experiments.page import Column, Table, shortfall
 from experiments.statistics import CONFIDENCE, mean_interval
-from experiments.studies.pipeline import counts
+from experiments.studies.pipeline import counts, theory
 from experiments.studies.pipeline.arms import ARMS, Setting
 from experiments.studies.pipeline.ask import Config, Record
 from experiments.studies.pipeline.figure import draw_losses
+from experiments.studies.pipeline.networks import NETWORKS
 from experiments.studies.pipeline.theory_figure import draw_landscapes
 from experiments.studies.pipeline.verdicts import Verdict, best_is_inside, reported, verdicts
 
@@ -24,11 +25,15 @@ _EXAMPLE = {"input_size": 4 * 32 * 64, "weights_size": 4 * (2 * 64 * 64 + 64)}
 
 def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what fills ``page.md``."""
+    network = NETWORKS[config.network]
     return {
+        "network": network.summary.capitalize(),
+        "measured": network.measured or "all",
         "reached": _reached(records).markdown() if records else None,
         "verdicts": _tested(records).markdown() if verdicts(records) else None,
         "outside": _outside(records),
         "counts": _counted().markdown(),
+        "stable": _stable().markdown(),
         "arms": "\n".join(f"- `{arm}`: {ARMS[arm].summary}." for arm in config.arms),
         "seeds": len(config.seeds),
         "first_seed": config.seeds[0],
@@ -123,6 +128,18 @@ def _counted() -> Table:
     )
     columns = [Column("P", str), flushed(1), flushed(4), busy, never(True), never(False)]
     return Table(columns, _STAGES)
+
+
+def _stable() -> Table:
+    """The largest stable rates of four stages, by coupling."""
+    found = {coupling: theory.of_four(coupling) for coupling in theory.COUPLINGS}
+
+    def rate(rule: str) -> Column:
+        return Column(rule, lambda coupling: f"{found[coupling][rule]:.3f}")
+
+    horizons = Column("at", lambda c: " ".join(f"{s:g}" for s in theory.FOUND[c]), left=True)
+    rules = map(rate, next(iter(found.values())))
+    return Table([Column("c", "{:g}".format), *rules, horizons], theory.COUPLINGS)
 
 
 def _size(kept: counts.Kept) -> str:

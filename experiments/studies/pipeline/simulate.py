@@ -13,16 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-import xgrad_optax
-from experiments.data.digits import load_digits
-from experiments.studies.pipeline.arms import GPIPE, NESTEROV, ZERO_GRADIENT, Setting
+from experiments.models.staged import Staged
+from experiments.studies.pipeline.arms import GPIPE, Setting
 from experiments.studies.pipeline.ask import Config
-from experiments.studies.pipeline.model import CUT, init, whole
+from experiments.studies.pipeline.counts import delay
+from experiments.studies.pipeline.networks import NETWORKS
+from experiments.studies.pipeline.optimizers import Build, Late, Numbers, optimizers_of
+from experiments.task import Examples
+from experiments.tasks import load_task
 from experiments.training import pipeline
 from experiments.training.batches import epoch_batches, number_of_examples, take
-from xgrad_optax.stability import effective_horizon
-
-_AT_ONCE = 16  # runs side by side: more are no faster on a CPU
 
 
 class Run(NamedTuple):
@@ -48,8 +48,12 @@ class Simulator:
     def __init__(self, config: Config) -> None:
         """Loads the data and draws what is random."""
         self._config = config
-        data = load_digits()
-        self._train, self._validation = jax.tree.map(jnp.asarray, data[:2])
+        network = NETWORKS[config.network]
+        self._network: Staged = network.staged.named()
+        self._at_once = network.at_once
+        data = load_task(network.task, "cpu").load(config.data_dir)
+        self._train = jax.tree.map(jnp.asarray, data.train)
+        self._parts = [_first(part, network.measured) for part in (data.train, data.validation)]
         self.seeds = (*config.tuning_seeds, *config.seeds)
         self._draws = jax.jit(jax.vmap(self._draw))(jnp.array(self.seeds, jnp.uint32))
 
@@ -61,14 +65,14 @@ class Simulator:
         batches = jax.vmap(lambda key: epoch_batches(key, examples, size))(
             jax.random.split(order, epochs)
         )
-        return init(first, self._config.stages), batches.reshape(-1, size)[: self._config.ticks]
+        return self._network.init(first, self._config.stages), batches.reshape(-1, size)[
+            : self._config.ticks
+        ]
 
     @functools.cached_property
     def start(self) -> dict[int, Measured]:
         """By seed, what is measured before the first tick; no curve."""
-        found = jax.jit(jax.vmap(self._measures, in_axes=(0, None, None)))(
-            self._draws[0], self._train, self._validation
-        )
+        found = jax.jit(jax.vmap(self._measures, in_axes=(0, None)))(self._draws[0], self._parts)
         losses, others, right = map(np.asarray, found)
         return {
             seed: Measured(losses[at], others[at], right[at], np.zeros(0))
@@ -86,27 +90,30 @@ class Simulator:
         return ((at + 1) % every == 0) | (at + 1 == steps)
 
     def train(self, runs: Sequence[Run]) -> Measured:
-        """Trains runs whose settings differ in horizons and momentum alone."""
-        (shared,) = {run.setting._replace(horizons=(), momentum=0.0) for run in runs}
+        """Trains runs whose settings differ in nothing but numbers."""
+        (shared,) = {
+            run.setting._replace(horizons=(), momentum=0.0, strength=0.0, adaptive=0.0)
+            for run in runs
+        }
         program = self._program(shared)
-        parts = [runs[at : at + _AT_ONCE] for at in range(0, len(runs), _AT_ONCE)]
+        parts = [runs[at : at + self._at_once] for at in range(0, len(runs), self._at_once)]
         found = [
-            program(self._draws, self._train, self._validation, *self._arguments(part))
-            for part in parts
+            program(self._draws, self._train, self._parts, *self._arguments(part)) for part in parts
         ]
         columns = zip(*found, strict=True)
         losses, others, right, curves = (np.concatenate(column)[: len(runs)] for column in columns)
         return Measured(losses, others, right, curves[:, ~np.isnan(curves).all(axis=0)])
 
-    def _arguments(self, runs: Sequence[Run]) -> tuple[np.ndarray, ...]:
-        """Filled up, so that all calls have one shape."""
-        filled = [*runs, *[runs[0]] * (_AT_ONCE - len(runs))]
-        return (
-            np.array([self.seeds.index(run.seed) for run in filled]),
-            np.array([run.learning_rate for run in filled], np.float32),
-            np.array([run.setting.momentum for run in filled], np.float32),
-            np.array([run.setting.horizons for run in filled], np.float32),
-        )
+    def _arguments(self, runs: Sequence[Run]) -> tuple[Any, ...]:
+        """Places of seeds, horizons and numbers; filled up, so that all calls have one shape."""
+        filled = [*runs, *[runs[0]] * (self._at_once - len(runs))]
+        places = np.array([self.seeds.index(run.seed) for run in filled])
+        horizons = np.array([run.setting.horizons for run in filled], np.float32)
+        each = [
+            (run.learning_rate, run.setting.momentum, run.setting.strength, run.setting.adaptive)
+            for run in filled
+        ]
+        return places, horizons, Numbers(*np.array(each, np.float32).T)
 
     @functools.cache  # noqa: B019 - lives as long as the command
     def _program(self, shared: Setting) -> Any:
@@ -114,34 +121,37 @@ class Simulator:
         begin = self._flushed if shared.method == GPIPE else self._asynchronous
         steps = shared.steps(self._config.stages, self._config.ticks)
 
-        def run(
-            draws: Any, train: Any, validation: Any, place: Any, rate: Any, momentum: Any, s: Any
-        ) -> Any:
+        def run(draws: Any, train: Any, parts: Any, place: Any, s: Any, numbers: Numbers) -> Any:
             params, order = jax.tree.map(lambda leaf: leaf[place], draws)
-            build = optimizers_of(self._config.optimizer, shared.method, rate, momentum)
+            build = optimizers_of(self._config.optimizer, shared, numbers)
             state, step = begin(shared, build, s, (train, order), params)
 
             def one(state: Any, at: jax.Array) -> tuple[Any, jax.Array]:
                 state = step(state)
                 return state, jax.lax.cond(
                     self._is_due(at, steps),
-                    lambda: whole(state.params, train)[0],
+                    lambda: self._network.whole(state.params, parts[0])[0],
                     lambda: jnp.full([], jnp.nan),
                 )
 
             state, curve = jax.lax.scan(one, state, jnp.arange(steps))
-            return *self._measures(state.params, train, validation), curve
+            return *self._measures(state.params, parts), curve
 
-        return jax.jit(jax.vmap(run, in_axes=(None, None, None, 0, 0, 0, 0)))
+        return jax.jit(jax.vmap(run, in_axes=(None, None, None, 0, 0, 0)))
 
     def _asynchronous(
-        self, shared: Setting, build: Callable[..., Any], s: Any, data: Any, params: Any
+        self, shared: Setting, build: Build, s: Any, data: Any, params: Any
     ) -> tuple[Any, Callable[[Any], Any]]:
         """All stages at the beginning, and a tick of them."""
+        network, stages, updates = self._network, self._config.stages, self._config.ticks
+
+        def optimizer(stage: jax.Array) -> Any:
+            return build(s[stage], Late(delay(stages, stage), delay(stages, 0), updates))
+
         built = pipeline.Pipeline(
-            CUT,
-            self._config.stages,
-            lambda stage: build(s[stage]),
+            pipeline.Cut(network.enter, network.block, network.loss),
+            stages,
+            optimizer,
             lambda data, number: take(data[0], data[1][number]),
             shared.backward,
         )
@@ -152,10 +162,10 @@ class Simulator:
         return begin(data, params), lambda stages: tick(data, stages)[0]
 
     def _flushed(
-        self, shared: Setting, build: Callable[..., Any], s: Any, data: Any, params: Any
+        self, shared: Setting, build: Build, s: Any, data: Any, params: Any
     ) -> tuple[Any, Callable[[Any], Any]]:
         """The beginning of a plain loop, and its step."""
-        optimizer, micro_batches = build(s[0]), shared.micro_batches
+        optimizer, micro_batches = build(s[0], Late(0, 0, 0)), shared.micro_batches
         train, order = data
 
         def step(state: _Plain) -> _Plain:
@@ -163,15 +173,16 @@ class Simulator:
             indices = jax.lax.dynamic_slice_in_dim(order, first, micro_batches)
             batch = take(train, indices.ravel())
             point = pipeline.point(optimizer, state.params, state.opt_state)
-            grads = jax.grad(lambda params: whole(params, batch)[0])(point)
+            grads = jax.grad(lambda params: self._network.whole(params, batch)[0])(point)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
             return _Plain(params, opt_state, state.steps + 1)
 
         return _Plain(params, optimizer.init(params), jnp.int32(0)), step
 
-    def _measures(self, params: Any, train: Any, validation: Any) -> tuple[Any, Any, Any]:
-        return whole(params, train)[0], *whole(params, validation)
+    def _measures(self, params: Any, parts: Sequence[Examples]) -> tuple[Any, Any, Any]:
+        train, validation = parts
+        return self._network.whole(params, train)[0], *self._network.whole(params, validation)
 
 
 class _Plain(NamedTuple):
@@ -180,23 +191,5 @@ class _Plain(NamedTuple):
     steps: jax.Array
 
 
-def optimizers_of(name: str, method: str, rate: Any, momentum: Any) -> Callable[[Any], Any]:
-    """Returns what builds the optimizer of a stage that predicts so many steps ahead."""
-    if name == "sgdm":
-        return _sgdm(method, rate, momentum)
-    if method == NESTEROV:
-        return lambda s: optax.nadamw(rate, b1=momentum)
-    if method == ZERO_GRADIENT:
-        # Built once: a state that is rolled out remembers the very transform that made it.
-        inner, predictor = optax.adamw(rate, b1=momentum), xgrad_optax.zero_gradient()
-        return lambda s: xgrad_optax.with_weight_prediction(inner, s, predictor=predictor)
-    return lambda s: xgrad_optax.adamw(rate, s=s, b1=momentum)
-
-
-def _sgdm(method: str, rate: Any, momentum: Any) -> Callable[[Any], Any]:
-    if method == NESTEROV:
-        return lambda s: optax.sgd(rate, momentum, nesterov=True)
-    if method == ZERO_GRADIENT:
-        # Rolled out with zero gradients, SGDM moves as its closed form does so far ahead.
-        return lambda s: xgrad_optax.sgdm(rate, s=effective_horizon(s, momentum), momentum=momentum)
-    return lambda s: xgrad_optax.sgdm(rate, s=s, momentum=momentum)
+def _first(examples: Examples, number: int | None) -> Examples:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[:number]), examples)

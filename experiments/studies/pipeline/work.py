@@ -10,11 +10,9 @@ from experiments.progress import Progress
 from experiments.studies.pipeline.arms import ARMS, GPIPE, Setting
 from experiments.studies.pipeline.ask import REPORTED, TUNING, Config, Record
 from experiments.studies.pipeline.counts import delay
+from experiments.studies.pipeline.networks import NETWORKS
 from experiments.studies.pipeline.simulate import Run, Simulator
 from experiments.tuning import Scores, best_rate, tuned
-
-USUAL = {"sgdm": 0.1, "adamw": 3e-3}
-"""Rates around which the grids begin where nothing is late."""
 
 
 def prepare(config: Config, progress: Progress) -> Callable[[str], list[Record]]:
@@ -69,7 +67,8 @@ class Trainer:
         """One record for each rate."""
         config = self._config
         seeds = config.seeds if purpose == REPORTED else config.tuning_seeds
-        learning_rates = [USUAL[config.optimizer] * 2.0**rate for rate in rates]
+        usual = NETWORKS[config.network].rates[config.optimizer]
+        learning_rates = [usual * 2.0**rate for rate in rates]
         runs = [Run(seed, rate, setting) for rate in learning_rates for seed in seeds]
         found = self._simulator.train(runs)
         begun = [self._simulator.start[seed] for seed in seeds]

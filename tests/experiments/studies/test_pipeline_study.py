@@ -1,5 +1,6 @@
 """The command ``pipeline``: its simulator against version queues, its verdicts, its page."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -11,16 +12,17 @@ from run_files import read_meta, read_records, read_table
 
 import xgrad_optax
 from experiments.cli import main
-from experiments.data.digits import load_digits
 from experiments.page import page_text
-from experiments.studies.pipeline import arms, page
+from experiments.studies.pipeline import arms, counts, page, simulate
 from experiments.studies.pipeline.arms import ARMS
 from experiments.studies.pipeline.ask import BEST, COMPARISONS, Config, Record, registered
-from experiments.studies.pipeline.model import CUT, whole
+from experiments.studies.pipeline.networks import NETWORKS
+from experiments.studies.pipeline.optimizers import Estimating
 from experiments.studies.pipeline.simulate import Run, Simulator
 from experiments.studies.pipeline.verdicts import best_horizon, best_is_inside, verdicts
-from experiments.training import pipeline
-from tests.reference.pipeline import simulate
+from experiments.tasks import load_task
+from experiments.training import late, pipeline
+from tests.reference import pipeline as reference
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -28,59 +30,96 @@ STAGES, TICKS, RATE = 2, 12, 0.02
 RESULTS = Path(__file__).parents[3] / "experiments" / "results" / "pipeline"
 
 
-def make_simulator(optimizer):
-    config = Config(
-        optimizer=optimizer, stages=STAGES, ticks=TICKS, seeds=(0,), tuning_seeds=(1,), points=3
-    )
-    return Simulator(config)
+@pytest.fixture(autouse=True)
+def few_random_examples(monkeypatch):
+    def without_data(name, preset):
+        task = load_task(name, preset)
+        return dataclasses.replace(task, load=lambda data_dir: task.fake())
+
+    monkeypatch.setattr(simulate, "load_task", without_data)
 
 
-def drawn(simulator, seed):
-    """Weights of all stages, and the micro-batches."""
-    params, order = jax.tree.map(lambda leaf: leaf[simulator.seeds.index(seed)], simulator._draws)
-    train = jax.tree.map(jnp.asarray, load_digits().train)
-    batches = [jax.tree.map(lambda leaf, i=i: leaf[i], train) for i in order]
-    return params, batches, train
+class Trained:
+    """A simulator, and what its runs begin with."""
+
+    def __init__(self, optimizer, network="digits"):
+        config = Config(
+            network=network,
+            optimizer=optimizer,
+            stages=STAGES,
+            ticks=TICKS,
+            seeds=(0,),
+            tuning_seeds=(1,),
+            points=3,
+            batch_size=4,
+        )
+        self.simulator = Simulator(config.completed())
+        self.network = NETWORKS[network].staged.named()
+        params, order = jax.tree.map(lambda leaf: leaf[1], self.simulator._draws)  # of seed 0
+        data = load_task(NETWORKS[network].task, "cpu").fake().train
+        self.params, self.train = params, jax.tree.map(jnp.asarray, data)
+        self.batches = [jax.tree.map(lambda leaf, i=i: leaf[i], self.train) for i in order]
+
+    def assert_ends_at(self, measured, params):
+        expected, _ = self.network.whole(params, self.train)
+        np.testing.assert_allclose(measured.train_loss[0], expected, rtol=2e-5)
+        np.testing.assert_allclose(measured.curve[0, -1], expected, rtol=2e-5)
 
 
-def assert_ends_at(measured, params, train):
-    expected, _ = whole(params, train)
-    np.testing.assert_allclose(measured.train_loss[0], expected, rtol=1e-5)
-    np.testing.assert_allclose(measured.curve[0, -1], expected, rtol=1e-5)
+def zero_gradient(inner):
+    def build(s, delay):
+        del delay
+        return xgrad_optax.with_weight_prediction(inner, s, predictor=xgrad_optax.zero_gradient())
+
+    return build
+
+
+def pipemare(s, delay):
+    del s
+    rate = late.pipemare_schedule(RATE, delay, TICKS // 4)
+    tx = late.following_drift(optax.sgd(rate, 0.9), delay)
+
+    def past_params(params, state):
+        return jax.tree.map(lambda p, d: p - delay * d, params, state.drift)
+
+    return Estimating(*tx, past_params)
+
+
+def dc_asgd(s, delay):
+    del s
+    inner = optax.adamw(RATE)
+    return optax.chain(late.compensated(delay, 0.04, 0.0), inner) if delay else inner
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "arm", "inner"),
+    ("network", "optimizer", "arm", "build"),
     [
-        ("sgdm", "zero-gradient", optax.sgd(RATE, 0.9)),
-        ("adamw", "zero-gradient", optax.adamw(RATE)),
-        ("adamw", "uniform-predicted", None),
+        ("digits", "sgdm", "zero-gradient", zero_gradient(optax.sgd(RATE, 0.9))),
+        ("digits", "adamw", "zero-gradient", zero_gradient(optax.adamw(RATE))),
+        ("digits", "sgdm", "pipemare-corrected", pipemare),
+        ("digits", "adamw", "dc-asgd", dc_asgd),
+        ("photographs", "sgdm", "none", lambda s, delay: optax.sgd(RATE, 0.9)),
+        ("characters", "adamw", "uniform-predicted", lambda s, _: xgrad_optax.adamw(RATE, s=s)),
     ],
 )
-def test_a_simulated_run_is_that_of_version_queues(optimizer, arm, inner):
-    simulator = make_simulator(optimizer)
-    (setting,) = ARMS[arm].settings(STAGES)
-    params, batches, train = drawn(simulator, 0)
-    each = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(STAGES)]
-    rolled = xgrad_optax.zero_gradient()
-    optimizers = [
-        xgrad_optax.with_weight_prediction(inner, s, predictor=rolled)
-        if inner
-        else xgrad_optax.adamw(RATE, s=s)
-        for s in setting.horizons
-    ]
-    updates, _ = simulate(CUT, optimizers, setting.backward, batches, each, TICKS)
+def test_a_simulated_run_is_that_of_version_queues(network, optimizer, arm, build):
+    trained = Trained(optimizer, network)
+    setting, staged = ARMS[arm].settings(STAGES)[0], trained.network
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], trained.params) for i in range(STAGES)]
+    optimizers = [build(s, counts.delay(STAGES, stage)) for stage, s in enumerate(setting.horizons)]
+    cut = pipeline.Cut(staged.enter, staged.block, staged.loss)
+    updates, _ = reference.simulate(cut, optimizers, setting.backward, trained.batches, each, TICKS)
     ended = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(u[-1].params for u in updates))
-    found = simulator.train([Run(1, 1.0, setting), Run(0, RATE, setting)])
-    assert_ends_at(type(found)(*(leaf[1:] for leaf in found)), ended, train)
-    assert simulator.points(setting) == [4, 8, 12]
+    found = trained.simulator.train([Run(1, 1.0, setting), Run(0, RATE, setting)])
+    trained.assert_ends_at(type(found)(*(leaf[1:] for leaf in found)), ended)
+    assert trained.simulator.points(setting) == [4, 8, 12]
 
 
 def test_gpipe_is_the_plain_loop_on_all_its_micro_batches():
-    simulator = make_simulator("sgdm")
+    trained = Trained("sgdm")
     setting = ARMS["gpipe"].settings(STAGES)[1]
     assert (setting.micro_batches, setting.steps(STAGES, TICKS)) == (2, 4)
-    params, batches, train = drawn(simulator, 0)
+    params, batches, whole = trained.params, trained.batches, trained.network.whole
     tx = optax.sgd(RATE, 0.9)
     opt_state = tx.init(params)
     for k in range(4):
@@ -88,8 +127,8 @@ def test_gpipe_is_the_plain_loop_on_all_its_micro_batches():
         grads = jax.grad(lambda params, batch: whole(params, batch)[0])(params, batch)
         updates, opt_state = tx.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
-    assert_ends_at(simulator.train([Run(0, RATE, setting)]), params, train)
-    assert simulator.points(setting) == [3, 6, 9, 12]
+    trained.assert_ends_at(trained.simulator.train([Run(0, RATE, setting)]), params)
+    assert trained.simulator.points(setting) == [3, 6, 9, 12]
 
 
 def test_gpipe_gets_as_many_ticks_or_as_many_examples():
@@ -106,10 +145,12 @@ def test_horizons_by_stage_and_uniform():
     assert horizons["s=tau+1"] == horizons["zero-gradient"] == (7, 5, 3, 1)
     assert horizons["uniform"] == (6, 6, 6, 6)
     assert horizons["uniform-zero-gradient"] == (7, 7, 7, 7)
+    assert horizons["uniform-half"] == (3, 3, 3, 3)
+    assert horizons["reversed"] == (0, 2, 4, 6)
 
 
 def test_weights_of_backward_passes_have_the_names_of_the_step():
-    named = {arms.STASH, arms.PREDICTED, arms.CURRENT}
+    named = {arms.STASH, arms.PREDICTED, arms.CURRENT, arms.ESTIMATED}
     assert named == set(pipeline.BACKWARD)
 
 
@@ -161,8 +202,9 @@ def test_a_best_rate_is_inside_only_between_others():
 def test_registered_rows_are_configurations():
     for name in registered():
         config = Config(row=name).completed()
-        assert name == f"digits-{config.optimizer}-{config.stages}"
-        assert (config.arms, config.ticks, len(config.seeds)) == (tuple(ARMS), 400, 10)
+        assert name.startswith(f"{config.network}-{config.optimizer}-{config.stages}")
+        assert set(config.arms) <= set(ARMS)
+        assert (config.ticks, len(config.seeds) >= 5, len(config.tuning_seeds)) == (400, True, 3)
 
 
 def test_what_cannot_be_asked_for_is_refused(capsys):

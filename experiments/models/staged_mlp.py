@@ -4,9 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from experiments.training.pipeline import Cut
+from experiments.models.staged import Staged, normalized
 
 WIDTH, PIXELS, CLASSES = 64, 64, 10
 
@@ -35,33 +34,13 @@ def enter(params: Any, batch: Any) -> jax.Array:
 
 def block(params: Any, x: jax.Array) -> jax.Array:
     """One residual branch."""
-    hidden = jax.nn.relu(_normalized(x) @ params["in"] + params["in_bias"][None])
+    hidden = jax.nn.relu(normalized(x) @ params["in"] + params["in_bias"][None])
     return x + hidden @ params["out"]
 
 
-def logits(params: Any, x: jax.Array) -> jax.Array:
+def scores(params: Any, x: jax.Array) -> jax.Array:
     """From the trunk to a score for each class."""
-    return _normalized(x) @ params["leave"] + params["leave_bias"][None]
+    return normalized(x) @ params["leave"] + params["leave_bias"][None]
 
 
-def loss(params: Any, x: jax.Array, batch: Any) -> jax.Array:
-    """Mean cross-entropy."""
-    scores = logits(params, x)
-    return optax.softmax_cross_entropy_with_integer_labels(scores, batch["label"]).mean()
-
-
-CUT = Cut(enter, block, loss)
-
-
-def whole(params: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
-    """Loss and accuracy of all stages one after the other, on one device."""
-    stages = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(len(params["in"]))]
-    x = enter(stages[0], batch)
-    for stage in stages:
-        x = block(stage, x)
-    right = jnp.argmax(logits(stages[-1], x), axis=-1) == batch["label"]
-    return loss(stages[-1], x, batch), jnp.mean(right)
-
-
-def _normalized(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)
+NETWORK = Staged(init, enter, block, scores, targets=lambda batch: batch["label"])

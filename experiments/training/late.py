@@ -1,4 +1,7 @@
-"""What others do about late gradients: PipeMare and DC-ASGD, for any Optax optimizer."""
+"""What others do about late gradients: PipeMare and DC-ASGD, for any Optax optimizer.
+
+A delay may be traced: the stages of a pipeline are late by different numbers of updates.
+"""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +15,7 @@ PIPEMARE_DECAY = 0.135
 _MEAN_SQUARE_DECAY, _EPSILON = 0.95, 1e-7  # DC-ASGD's, section 6
 
 
-def pipemare_schedule(rate: Any, delay: int, annealed: int) -> optax.Schedule:
+def pipemare_schedule(rate: Any, delay: Any, annealed: int) -> optax.Schedule:
     r"""PipeMare's rate by delay, arXiv 1910.05124, section 3.1.
 
     .. math::
@@ -27,7 +30,7 @@ def pipemare_schedule(rate: Any, delay: int, annealed: int) -> optax.Schedule:
     def schedule(step: Any) -> Any:
         power = 1 - jnp.minimum(step / annealed, 1.0)
         now: Any = rate(step) if callable(rate) else rate
-        return now * float(max(delay, 1)) ** -power
+        return now * jnp.maximum(delay, 1.0) ** -power
 
     return schedule
 
@@ -45,7 +48,7 @@ class DriftState(NamedTuple):
 
 
 def following_drift(
-    inner: optax.GradientTransformation, delay: int
+    inner: optax.GradientTransformation, delay: Any
 ) -> optax.GradientTransformation:
     r"""Keeps PipeMare's mean of the updates that are made, arXiv 1910.05124, section 3.2.
 
@@ -53,14 +56,14 @@ def following_drift(
         \delta_{t+1} = D^{1/\tau} \delta_t + (1 - D^{1/\tau}) (w_{t+1} - w_t)
 
     PipeMare takes τδ off the weights of the backward pass, which are younger there than those of
-    the forward pass. Here both passes see the same weights, and those that the gradient is applied
-    to are τ updates further; so τδ is added to the point of the gradient.
+    the forward pass. Where both passes see the same weights, those that the gradient is applied to
+    are τ updates further, and τδ can be added to the point of the gradient instead.
 
     Args:
         inner: the transform whose updates are applied.
-        delay: τ, at least 1.
+        delay: τ; nothing is kept of what moved before the last update where it is 0.
     """
-    kept = PIPEMARE_DECAY ** (1 / delay)
+    kept = jnp.where(jnp.asarray(delay) > 0, PIPEMARE_DECAY ** (1 / jnp.maximum(delay, 1)), 0.0)
 
     def init(params: Any) -> DriftState:
         return DriftState(inner.init(params), optax.tree.zeros_like(params))
@@ -77,7 +80,7 @@ class CompensationState(NamedTuple):
     """State of :func:`compensated`.
 
     Attributes:
-        past: the parameters of the last updates, oldest first, leaves ``[delay, ...]``.
+        past: the parameters of the last updates, oldest first, leaves ``[longest, ...]``.
         mean_square: of the gradients, a tree like the parameters.
     """
 
@@ -85,7 +88,9 @@ class CompensationState(NamedTuple):
     mean_square: Any
 
 
-def compensated(delay: int, strength: Any, adaptive: Any) -> optax.GradientTransformation:
+def compensated(
+    delay: Any, strength: Any, adaptive: Any, longest: int | None = None
+) -> optax.GradientTransformation:
     r"""DC-ASGD's second-order correction of a late gradient, arXiv 1609.08326, algorithm 2.
 
     .. math::
@@ -97,14 +102,16 @@ def compensated(delay: int, strength: Any, adaptive: Any) -> optax.GradientTrans
     given late gradients only.
 
     Args:
-        delay: τ, at least 1.
+        delay: τ.
         strength: λ₀.
         adaptive: whether it is divided by the root, 1 or 0.
+        longest: the largest that a traced delay can be.
     """
+    length = delay if longest is None else longest
 
     def init(params: Any) -> CompensationState:
         def repeated(leaf: jax.Array) -> jax.Array:
-            return jnp.broadcast_to(leaf, (delay, *jnp.shape(leaf)))
+            return jnp.broadcast_to(leaf, (length, *jnp.shape(leaf)))
 
         return CompensationState(jax.tree.map(repeated, params), optax.tree.zeros_like(params))
 
@@ -115,12 +122,12 @@ def compensated(delay: int, strength: Any, adaptive: Any) -> optax.GradientTrans
             updates,
         )
 
-        def corrected(grad: Any, past: Any, param: Any, square: Any) -> Any:
+        def corrected(grad: Any, known: Any, param: Any, square: Any) -> Any:
             scale = jnp.where(adaptive > 0, jax.lax.rsqrt(square + _EPSILON), 1.0)
-            return grad + strength * scale * grad**2 * (param - past[0])
+            return grad + strength * scale * grad**2 * (param - known[length - delay])
 
-        found = jax.tree.map(corrected, updates, state.past, params, mean_square)
-        past = jax.tree.map(lambda p, new: jnp.append(p[1:], new[None], 0), state.past, params)
-        return found, CompensationState(past, mean_square)
+        known = jax.tree.map(lambda p, new: jnp.append(p, new[None], 0), state.past, params)
+        found = jax.tree.map(corrected, updates, known, params, mean_square)
+        return found, CompensationState(jax.tree.map(lambda p: p[1:], known), mean_square)
 
     return optax.GradientTransformation(init, update)
