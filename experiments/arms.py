@@ -75,6 +75,12 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "rmsprop": Optimizer(
         "RMSprop without momentum", plain=Recipe("optax:rmsprop"), predicted=_named("rmsprop")
     ),
+    "adagrad": Optimizer(
+        "AdaGrad: its state forgets the gradient, so it repeats its last update",
+        plain=Recipe("optax:adagrad"),
+        predicted=None,
+        usual_rate=lambda sgdm, adam: 10 * adam,
+    ),
     "adam": Optimizer(
         "Adam",
         plain=Recipe("optax:adam"),

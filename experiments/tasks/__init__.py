@@ -47,6 +47,10 @@ def _cifar(
     return _task(summary, "images:cifar", **networks, **arguments)
 
 
+def _lstm(summary: str, layers: int, **arguments: Any) -> Row:
+    return _task(summary, "language:lstm", layers=layers, **arguments)
+
+
 _VITS: Mapping[str, Any] = {
     "cpu": {"patch": 8, "width": 64, "hidden": 128, "layers": 2, "heads": 4},
     "paper": {"patch": 4, "width": 512, "hidden": 512, "layers": 6, "heads": 8},
@@ -182,11 +186,12 @@ TASKS: Mapping[str, Row] = {
     "fashion-mnist": _task(
         "the same network on Fashion-MNIST", "images:mnist", dataset="fashion_mnist"
     ),
-    "lstm1": _task(
-        "word-level language model on Penn Treebank, one LSTM layer", "language:lstm", layers=1
-    ),
-    "lstm2": _task("the same with two layers", "language:lstm", layers=2),
-    "lstm3": _task("the same with three layers", "language:lstm", layers=3),
+    "lstm1": _lstm("word-level language model on a tenth of Penn Treebank, one LSTM layer", 1),
+    "lstm2": _lstm("the same with two layers", 2),
+    "lstm3": _lstm("the same with three layers", 3),
+    "lstm1-ptb": _lstm("lstm1 on all of Penn Treebank", 1, folder="ptb_full"),
+    "lstm2-ptb": _lstm("lstm2 on all of Penn Treebank", 2, folder="ptb_full"),
+    "lstm3-ptb": _lstm("lstm3 on all of Penn Treebank", 3, folder="ptb_full"),
     "decoder": _task("character-level decoder transformer on tiny_shakespeare", "language:decoder"),
     "decoder-tiny": _task("the same, 32 wide, windows of 32", "language:tiny_decoder"),
     "translation": _task(
@@ -196,6 +201,20 @@ TASKS: Mapping[str, Row] = {
     "dcgan": _task("DCGAN on MNIST, in the paper preset on CIFAR-10", "generative:dcgan"),
     "wgan": _task("Wasserstein GAN with clipped weights, as dcgan", "generative:wgan"),
     "bert": _task("encoder for sentence pairs, pretrained, then fine-tuned", "bert:bert"),
+    "gcn-cora": _task(
+        "graph convolution network on the 2,708 papers of Cora, 140 labelled",
+        "graphs:citations",
+        graph="cora",
+        vocabulary=1_433,
+        classes=7,
+    ),
+    "gcn-citeseer": _task(
+        "the same on the 3,327 papers of Citeseer, 120 labelled",
+        "graphs:citations",
+        graph="citeseer",
+        vocabulary=3_703,
+        classes=6,
+    ),
 }
 
 

@@ -11,6 +11,7 @@ import optax
 from rich.console import Console
 from rich.progress import track
 
+from experiments.data.folders import parents_of
 from experiments.data.parallel_text import (
     MASK,
     SPECIALS,
@@ -21,7 +22,7 @@ from experiments.data.parallel_text import (
     read_multi30k,
 )
 from experiments.data.paraphrases import load_paraphrases
-from experiments.data.text import Vocabulary, text_parents
+from experiments.data.text import Vocabulary
 from experiments.models.bert import Encoder, MaskedLanguageModel, PairClassifier
 from experiments.models.pretrained import (
     pair_encoder,
@@ -133,7 +134,7 @@ def _load_small(data_dir: str | None, encoder: Any) -> tuple[Mapping[str, Any], 
 
 def _load_published(data_dir: str | None, encoder: Any) -> tuple[Mapping[str, Any], Data]:
     """Returns what BERT has learned, and MRPC."""
-    folder = published_folder(text_parents(data_dir))
+    folder = published_folder(parents_of("text", data_dir))
     data = load_paraphrases(data_dir, pair_encoder(folder, _size(small=False)))
     return read_weights(folder, encoder), data
 

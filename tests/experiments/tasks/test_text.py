@@ -149,17 +149,21 @@ class TestTexts:
         folder.mkdir(parents=True)
         for part in ("train", "valid", "test"):
             (folder / f"{prefix}{part}.txt").write_text(" a b a\n c a\n" * 10)
-        data = load_words(str(tmp_path / "tfds"), vocabulary=4, window=3, batch_size=2)
+        data = load_words(
+            str(tmp_path / "tfds"), folder="ptb_small", vocabulary=4, window=3, batch_size=2
+        )
         assert data.ordered
         # 70 tokens in 2 streams of 35; <unk>, <eos>, a, b
         np.testing.assert_array_equal(data.train["tokens"][:3:2], [[2, 3, 2, 1], [1, 0, 2, 1]])
 
-    @pytest.mark.parametrize("folder", ["", "ptb", "multi30k"])
+    @pytest.mark.parametrize("folder", ["", "ptb_small", "multi30k"])
     def test_missing_files_are_named(self, tmp_path, monkeypatch, folder):
         monkeypatch.setenv("XGRAD_TEXT_DIR", str(tmp_path))
         (tmp_path / folder).mkdir(exist_ok=True)
         task = task_of("translation" if folder == "multi30k" else "lstm1", "cpu")
-        missing = {"": "ptb", "ptb": r"train\.txt", "multi30k": r"train\.en\.gz"}[folder]
+        missing = {"": "ptb_small", "ptb_small": r"train\.txt", "multi30k": r"train\.en\.gz"}[
+            folder
+        ]
         with pytest.raises(UsageError, match=rf"{missing}.*XGRAD_TEXT_DIR"):
             task.load(None)
 
