@@ -100,3 +100,53 @@ class GraphConvolutionNetwork(nn.Module):
         said = drop(words.weight)[..., None] * first[words.word]
         hidden = nn.relu(from_neighbours(gathered(said, words.node, nodes), links))
         return from_neighbours(drop(hidden) @ second, links)
+
+
+class GraphIsomorphismNetwork(nn.Module):
+    """GIN-0, arXiv 1810.00826: sums over neighbours, and over the nodes behind each layer.
+
+    Attributes:
+        tags: number of different tags of a node.
+        width: size of a node's vector.
+        layers: number of sums over neighbours.
+        outputs: number of logits.
+        dropout: share of the logits of each layer that is dropped, as the paper has it.
+    """
+
+    tags: int
+    width: int
+    layers: int
+    outputs: int
+    dropout: float = 0.5
+
+    @nn.compact
+    def __call__(self, tag: jax.Array, links: Links, counted: jax.Array, train: bool) -> jax.Array:
+        """Classifies graphs.
+
+        Args:
+            tag: of each node, int32 ``[graphs, nodes]``, -1 where there is none.
+            links: between nodes.
+            counted: bool ``[graphs]``: whose nodes the batch's statistics are of.
+            train: whether to drop, and to normalize by the batch's statistics.
+
+        Returns:
+            Logits, ``[graphs, outputs]``.
+        """
+        present = (tag >= 0)[..., None]
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+
+        def normalized(nodes: jax.Array) -> jax.Array:
+            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9)
+            return nn.relu(norm(nodes, mask=present & counted[:, None, None]))
+
+        def read_out(nodes: jax.Array) -> jax.Array:
+            of_graph = jnp.sum(nodes, axis=1, where=present)
+            return drop(nn.Dense(self.outputs)(of_graph))
+
+        nodes = jax.nn.one_hot(tag, self.tags)
+        logits = read_out(nodes)
+        for _ in range(self.layers):
+            nodes = nn.Dense(self.width)(nodes + from_neighbours(nodes, links))
+            nodes = normalized(nn.Dense(self.width)(normalized(nodes)))
+            logits += read_out(nodes)
+        return logits

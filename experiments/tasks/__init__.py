@@ -51,6 +51,8 @@ def _lstm(summary: str, layers: int, **arguments: Any) -> Row:
     return _task(summary, "language:lstm", layers=layers, **arguments)
 
 
+_ALL_OF_PTB: Mapping[str, Any] = {"folder": "ptb_full", "epochs": 2}
+
 _VITS: Mapping[str, Any] = {
     "cpu": {"patch": 8, "width": 64, "hidden": 128, "layers": 2, "heads": 4},
     "paper": {"patch": 4, "width": 512, "hidden": 512, "layers": 6, "heads": 8},
@@ -189,9 +191,9 @@ TASKS: Mapping[str, Row] = {
     "lstm1": _lstm("word-level language model on a tenth of Penn Treebank, one LSTM layer", 1),
     "lstm2": _lstm("the same with two layers", 2),
     "lstm3": _lstm("the same with three layers", 3),
-    "lstm1-ptb": _lstm("lstm1 on all of Penn Treebank", 1, folder="ptb_full"),
-    "lstm2-ptb": _lstm("lstm2 on all of Penn Treebank", 2, folder="ptb_full"),
-    "lstm3-ptb": _lstm("lstm3 on all of Penn Treebank", 3, folder="ptb_full"),
+    "lstm1-ptb": _lstm("lstm1 on all of Penn Treebank", 1, **_ALL_OF_PTB),
+    "lstm2-ptb": _lstm("lstm2 on all of Penn Treebank", 2, **_ALL_OF_PTB),
+    "lstm3-ptb": _lstm("lstm3 on all of Penn Treebank", 3, **_ALL_OF_PTB),
     "decoder": _task("character-level decoder transformer on tiny_shakespeare", "language:decoder"),
     "decoder-tiny": _task("the same, 32 wide, windows of 32", "language:tiny_decoder"),
     "translation": _task(
@@ -214,6 +216,21 @@ TASKS: Mapping[str, Row] = {
         graph="citeseer",
         vocabulary=3_703,
         classes=6,
+    ),
+    "gin-mutag": _task(
+        "graph isomorphism network on the 188 molecules of MUTAG, in ten folds",
+        "graphs:small_graphs",
+        graphs="mutag",
+        tags=7,
+        epochs=40,
+    ),
+    "gin-proteins": _task(
+        "the same on the 1,113 graphs of PROTEINS; on a CPU the 1,046 of at most 100 nodes",
+        "graphs:small_graphs",
+        graphs="proteins",
+        tags=3,
+        epochs=15,
+        largest=100,
     ),
 }
 

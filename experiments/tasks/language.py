@@ -119,7 +119,9 @@ def with_perplexity(means: Mapping[str, float]) -> Mapping[str, float]:
     return {**means, "perplexity": math.exp(loss) if loss < 700 else math.inf}
 
 
-def lstm(name: str, preset: str, *, layers: int, folder: str = "ptb_small") -> Task:
+def lstm(
+    name: str, preset: str, *, layers: int, folder: str = "ptb_small", epochs: int = 6
+) -> Task:
     """Returns word-level language modelling on the Penn Treebank, read on from batch to batch.
 
     Which text it is belongs to the task, so that results on a part of the Treebank never mix with
@@ -133,6 +135,7 @@ def lstm(name: str, preset: str, *, layers: int, folder: str = "ptb_small") -> T
         preset: its preset.
         layers: number of LSTM layers.
         folder: of the text: ``"ptb_small"`` or ``"ptb_full"``.
+        epochs: passes in the CPU preset.
     """
     small = preset == "cpu"
     vocabulary, width, window = (1_000, 64, 20) if small else (10_000, 650, 35)
@@ -155,7 +158,7 @@ def lstm(name: str, preset: str, *, layers: int, folder: str = "ptb_small") -> T
         protocol=Protocol(
             learning_rates=grids(sgdm=1.0, adam=2e-3 if small else 1e-3),
             batch_size=batch_size,
-            epochs=6 if small else 39,
+            epochs=epochs if small else 39,
             schedule="cosine" if small else "step",
             weight_decay=1e-6,
             clip_norm=1.0 if small else 5.0,

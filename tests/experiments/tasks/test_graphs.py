@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 
 from experiments.data.citations import UPDATES_PER_PASS, graph_examples, load_citations
+from experiments.data.small_graphs import load_small_graphs, padded_graphs, stratified_folds
 from experiments.errors import UsageError
-from experiments.models.graphs import GraphConvolutionNetwork, Links, Words, from_neighbours
+from experiments.models.graphs import (
+    GraphConvolutionNetwork,
+    GraphIsomorphismNetwork,
+    Links,
+    Words,
+    from_neighbours,
+)
 from experiments.task import Variables
 from experiments.tasks import load_task
+from experiments.tasks.graphs import counted
 from experiments.training.batches import take
 from tests.experiments.quick import jit_quickly, random_variables
 
@@ -136,3 +144,144 @@ class TestCitations:
         )
         assert sums["weight"] == 1_000
         assert np.isfinite(sums["loss"])
+
+
+# A triangle, and a node beside another.
+SMALL = {
+    "graph_start": np.array([0, 3, 5]),
+    "node_tag": np.array([0, 1, 1, 0, 1]),
+    "edges": np.array([[3, 4], [0, 1], [1, 2], [0, 2]]),
+    "label": np.array([1, -1]),
+}
+
+
+class TestPaddedGraphs:
+    def test_rows_are_filled_up(self):
+        graphs = padded_graphs(SMALL)
+        np.testing.assert_array_equal(graphs["tag"], [[0, 1, 1], [0, 1, -1]])
+        np.testing.assert_array_equal(graphs["label"], [1, 0])
+        np.testing.assert_array_equal(graphs["link_weight"].sum(axis=1), [6, 2])
+        links = links_of(graphs)
+        nodes = jnp.array([[[1.0], [2.0], [4.0]], [[8.0], [16.0], [99.0]]])
+        expected = [[[6.0], [5.0], [3.0]], [[16.0], [8.0], [0.0]]]
+        np.testing.assert_array_equal(from_neighbours(nodes, links), expected)
+
+    def test_folds_have_the_classes_shares(self):
+        label = np.array([0] * 40 + [1] * 20)
+        folds = stratified_folds(label)
+        for fold in range(10):
+            np.testing.assert_array_equal(np.bincount(label[folds == fold]), [4, 2])
+
+
+class TestGraphIsomorphismNetwork:
+    def test_padding_and_uncounted_graphs_change_nothing(self):
+        graphs = padded_graphs(SMALL)
+        model = GraphIsomorphismNetwork(tags=2, width=4, layers=2, outputs=2, dropout=0.0)
+        both, tag = links_of(graphs), jnp.asarray(graphs["tag"])
+        counts = jnp.array([False, True])
+        variables = model.init(jax.random.key(0), tag, both, counts, train=False)
+        # The second graph alone, without its third node and its empty links.
+        alone = jax.tree.map(lambda array: array[1:, :2], both)
+
+        def logits(*arguments):
+            return model.apply(variables, *arguments, train=True, mutable=["batch_stats"])
+
+        padded, stats = logits(tag, both, counts)
+        exact, exact_stats = logits(tag[1:, :2], alone, counts[1:])
+        np.testing.assert_allclose(padded[1:], exact, rtol=1e-4, atol=1e-5)
+        for one, other in zip(*map(jax.tree.leaves, (stats, exact_stats)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+    def test_a_layer_is_the_paper_s_formula(self):
+        graphs = padded_graphs(SMALL)
+        model = GraphIsomorphismNetwork(tags=2, width=4, layers=1, outputs=2)
+        tag, links = jnp.asarray(graphs["tag"][:1]), jax.tree.map(lambda x: x[:1], links_of(graphs))
+        variables = model.init(jax.random.key(0), tag, links, jnp.ones(1, bool), train=False)
+        params = jax.tree.map(np.asarray, variables["params"])
+
+        def dense(name, inputs):
+            return inputs @ params[name]["kernel"] + params[name]["bias"]
+
+        def relu(inputs):  # statistics begin with mean 0 and variance 1
+            return np.maximum(inputs / np.sqrt(1 + 1e-5), 0)
+
+        nodes = np.eye(2)[[0, 1, 1]]
+        hidden = relu(dense("Dense_1", nodes + (1 - np.eye(3)) @ nodes))
+        after = relu(dense("Dense_2", hidden))
+        expected = dense("Dense_0", nodes.sum(axis=0)) + dense("Dense_3", after.sum(axis=0))
+        found = model.apply(variables, tag, links, jnp.ones(1, bool), train=False)
+        np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+
+
+@pytest.fixture
+def folded():
+    task = load_task("gin-mutag")
+    return task, random_variables(task), task.fake()
+
+
+class TestFolds:
+    def test_each_graph_is_in_one_part_of_each_fold(self, folded):
+        _, _, data = folded
+        for fold in range(10):
+            parts = np.stack([counted(part, jnp.int32(fold)) for part in data[:3]])
+            assert (parts.sum(axis=0) == 1).all()
+            np.testing.assert_array_equal(parts.sum(axis=1), [16, 2, 2])
+            np.testing.assert_array_equal(data.test["fold"][parts[2]], [fold] * 2)
+
+    def test_a_seed_decides_the_fold(self, folded):
+        task, _, _ = folded
+        keys = jax.vmap(jax.random.key)(jnp.arange(40))
+        folds = jax.jit(jax.vmap(lambda key: task.init(key).state["fold"]))(keys)
+        assert set(folds.tolist()) == set(range(10))
+
+    def test_nothing_of_the_held_out_graphs_is_learned(self, folded):
+        task, variables, data = folded
+        gradient = jit_quickly(task.gradient)
+        held_out = ~np.asarray(counted(data.train, variables.state["fold"]))
+        other = {
+            **data.train,
+            "label": np.where(held_out, 1 - data.train["label"], data.train["label"]),
+            "tag": np.where(held_out[:, None], data.train["tag"][::-1], data.train["tag"]),
+        }
+        assert (other["tag"] != data.train["tag"]).any()
+        one, changed = (
+            gradient(*variables, batch, jax.random.key(0)) for batch in (data.train, other)
+        )
+        for a, b in zip(*map(jax.tree.leaves, (one, changed)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        assert one.state["fold"] == variables.state["fold"]
+
+    def test_measures_are_of_the_fold(self, folded):
+        task, variables, data = folded
+        measure = jit_quickly(task.measure)
+        for fold in (0, 7):
+            state = {**variables.state, "fold": jnp.int32(fold)}
+            found, _ = measure(
+                Variables(variables.params, state), {**data.test, "weight": np.ones(20)}
+            )
+            chosen = take(data.test, np.flatnonzero(data.test["fold"] == fold))
+            alone, _ = measure(Variables(variables.params, state), {**chosen, "weight": np.ones(2)})
+            assert found["weight"] == 2
+            np.testing.assert_allclose(found["loss"], alone["loss"], rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("name", "largest", "graphs", "nodes", "tags"),
+        [
+            ("mutag", None, 188, 28, 7),
+            ("proteins", None, 1_113, 620, 3),
+            ("proteins", 100, 1_046, 100, 3),
+        ],
+    )
+    def test_real_data(self, name, largest, graphs, nodes, tags):
+        try:
+            data = load_small_graphs(name, None, largest)
+        except UsageError as error:
+            pytest.skip(str(error))
+        assert data.train["tag"].shape == (graphs, nodes)
+        assert data.train["tag"].max() == tags - 1
+        shares = [data.train["label"][data.train["fold"] == fold].mean() for fold in range(10)]
+        assert max(shares) - min(shares) < 0.06
+        present = (data.train["tag"] >= 0).sum(axis=1, keepdims=True)
+        real = data.train["link_weight"] > 0
+        for end in ("source", "target"):
+            assert (data.train[end] < present)[real].all()
