@@ -130,7 +130,9 @@ def fake_translation(vocabulary: int, length: int) -> Data:
     return Data(draw(8), measured(6), measured(6))
 
 
-def pair_examples(pairs: Sequence[Pair], vocabulary: Vocabulary, length: int) -> Examples:
+def pair_examples(
+    pairs: Sequence[tuple[str, str]], vocabulary: Vocabulary, length: int
+) -> Examples:
     """Returns both sentences of each pair as one row.
 
     Args:
@@ -139,13 +141,11 @@ def pair_examples(pairs: Sequence[Pair], vocabulary: Vocabulary, length: int) ->
         length: largest number of words of a sentence.
 
     Returns:
-        ``tokens``, int32 ``[pairs, 2 * length + 3]``: begin, English, end, German, end, padding;
-        and ``segments``, int32 of that shape: 1 from the first German word on, else 0.
+        ``tokens``, int32 ``[pairs, 2 * length + 3]``: begin, first, end, second, end, padding;
+        and ``segments``, int32 of that shape: 1 from the second sentence on, else 0.
     """
     encode = functools.partial(_encoded, vocabulary)
-    english = [[BEGIN, *encode(pair.english), END] for pair in pairs]
-    german = [[*encode(pair.german), END] for pair in pairs]
-    rows = list(zip(english, german, strict=True))
+    rows = [([BEGIN, *encode(first), END], [*encode(second), END]) for first, second in pairs]
     size = 2 * length + 3
     return {
         "tokens": padded((first + second for first, second in rows), size),

@@ -203,6 +203,21 @@ TASKS: Mapping[str, Row] = {
     "dcgan": _task("DCGAN on MNIST, in the paper preset on CIFAR-10", "generative:dcgan"),
     "wgan": _task("Wasserstein GAN with clipped weights, as dcgan", "generative:wgan"),
     "bert": _task("encoder for sentence pairs, pretrained, then fine-tuned", "bert:bert"),
+    "bert-mrpc": _task(
+        "the same on MRPC from plain files: do two sentences say the same?",
+        "bert:sentence_pairs",
+        corpus="mrpc",
+        vocabulary=4_000,
+        length=30,
+        f1=True,
+    ),
+    "bert-sick": _task(
+        "the same on SICK from plain files: does one sentence follow from another?",
+        "bert:sentence_pairs",
+        corpus="sick",
+        vocabulary=2_000,
+        length=20,
+    ),
     "gcn-cora": _task(
         "graph convolution network on the 2,708 papers of Cora, 140 labelled",
         "graphs:citations",
