@@ -135,8 +135,10 @@ class GraphIsomorphismNetwork(nn.Module):
         present = (tag >= 0)[..., None]
         drop = nn.Dropout(self.dropout, deterministic=not train)
 
-        def normalized(nodes: jax.Array) -> jax.Array:
+        def layer(nodes: jax.Array) -> jax.Array:
+            # Without a bias: the mean takes it away, and Adam would make steps of its rounding.
             norm = nn.BatchNorm(use_running_average=not train, momentum=0.9)
+            nodes = nn.Dense(self.width, use_bias=False)(nodes)
             return nn.relu(norm(nodes, mask=present & counted[:, None, None]))
 
         def read_out(nodes: jax.Array) -> jax.Array:
@@ -146,7 +148,6 @@ class GraphIsomorphismNetwork(nn.Module):
         nodes = jax.nn.one_hot(tag, self.tags)
         logits = read_out(nodes)
         for _ in range(self.layers):
-            nodes = nn.Dense(self.width)(nodes + from_neighbours(nodes, links))
-            nodes = normalized(nn.Dense(self.width)(normalized(nodes)))
+            nodes = layer(layer(nodes + from_neighbours(nodes, links)))
             logits += read_out(nodes)
         return logits

@@ -173,7 +173,7 @@ def counted(batch: Batch, fold: jax.Array) -> jax.Array:
 def _isomorphism_parameters(tags: int, layers: int) -> int:
     """Counts per layer two linear ones, two normalizations, two logits; and those of the tags."""
     inputs = [tags] + [_WIDTH] * (layers - 1)
-    each = (_WIDTH * (size + 1 + _WIDTH + 1 + 2 + 2) + 2 * (_WIDTH + 1) for size in inputs)
+    each = (_WIDTH * (size + _WIDTH + 2 + 2) + 2 * (_WIDTH + 1) for size in inputs)
     return sum(each) + 2 * (tags + 1)
 
 
