@@ -79,7 +79,8 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         "AdaGrad: its state forgets the gradient, so it repeats its last update",
         plain=Recipe("optax:adagrad"),
         predicted=None,
-        usual_rate=lambda sgdm, adam: 10 * adam,
+        # Optax's first sum of squares, 0.1, is above most gradients': at first its steps are SGD's.
+        usual_rate=lambda sgdm, adam: sgdm,
     ),
     "adam": Optimizer(
         "Adam",

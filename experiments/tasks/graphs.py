@@ -150,7 +150,7 @@ def small_graphs(
         measure=measure,
         metric=ACCURACY,
         protocol=Protocol(
-            learning_rates=grids(sgdm=0.03, adam=0.01),
+            learning_rates=grids(sgdm=0.01, adam=0.01),
             batch_size=32,
             epochs=epochs if small else 350,
             schedule="cosine" if small else "halving",
