@@ -75,6 +75,13 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "rmsprop": Optimizer(
         "RMSprop without momentum", plain=Recipe("optax:rmsprop"), predicted=_named("rmsprop")
     ),
+    "adagrad": Optimizer(
+        "AdaGrad: its state forgets the gradient, so it repeats its last update",
+        plain=Recipe("optax:adagrad"),
+        predicted=None,
+        # Optax's first sum of squares, 0.1, is above most gradients': at first its steps are SGD's.
+        usual_rate=lambda sgdm, adam: sgdm,
+    ),
     "adam": Optimizer(
         "Adam",
         plain=Recipe("optax:adam"),

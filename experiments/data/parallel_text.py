@@ -13,13 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.data.text import (
-    UNKNOWN,
-    Vocabulary,
-    existing_file,
-    read_records,
-    text_folder,
-)
+from experiments.data.folders import file_in, find_data
+from experiments.data.text import UNKNOWN, Vocabulary, read_records
 from experiments.task import Data, Examples
 
 SPECIALS = ("<pad>", UNKNOWN, "<begin>", "<end>", "<mask>")
@@ -61,7 +56,7 @@ def read_multi30k(
     """Reads the English and German captions of Multi30k, the test part being that of 2016.
 
     Args:
-        data_dir: as for :func:`text_folder`.
+        data_dir: as for :func:`~experiments.data.folders.find_data`.
         vocabulary: number of words of both languages.
         length: largest number of words of a sentence; pairs with a longer one are left out.
         train: number of training pairs, None for all.
@@ -70,7 +65,7 @@ def read_multi30k(
     Raises:
         UsageError: a file is not there.
     """
-    folder = text_folder(("multi30k",), data_dir)
+    folder = find_data("text", ("multi30k",), data_dir)
     pairs = {
         part: map(Pair, *(_lines(folder, f"{file}.{language}") for language in ("en", "de")))
         for part, file in _MULTI30K_PARTS.items()
@@ -135,7 +130,9 @@ def fake_translation(vocabulary: int, length: int) -> Data:
     return Data(draw(8), measured(6), measured(6))
 
 
-def pair_examples(pairs: Sequence[Pair], vocabulary: Vocabulary, length: int) -> Examples:
+def pair_examples(
+    pairs: Sequence[tuple[str, str]], vocabulary: Vocabulary, length: int
+) -> Examples:
     """Returns both sentences of each pair as one row.
 
     Args:
@@ -144,13 +141,11 @@ def pair_examples(pairs: Sequence[Pair], vocabulary: Vocabulary, length: int) ->
         length: largest number of words of a sentence.
 
     Returns:
-        ``tokens``, int32 ``[pairs, 2 * length + 3]``: begin, English, end, German, end, padding;
-        and ``segments``, int32 of that shape: 1 from the first German word on, else 0.
+        ``tokens``, int32 ``[pairs, 2 * length + 3]``: begin, first, end, second, end, padding;
+        and ``segments``, int32 of that shape: 1 from the second sentence on, else 0.
     """
     encode = functools.partial(_encoded, vocabulary)
-    english = [[BEGIN, *encode(pair.english), END] for pair in pairs]
-    german = [[*encode(pair.german), END] for pair in pairs]
-    rows = list(zip(english, german, strict=True))
+    rows = [([BEGIN, *encode(first), END], [*encode(second), END]) for first, second in pairs]
     size = 2 * length + 3
     return {
         "tokens": padded((first + second for first, second in rows), size),
@@ -232,6 +227,6 @@ def _corpus(
 
 def _lines(folder: Path, name: str) -> list[str]:
     """Returns the lines of a file that may be compressed."""
-    file = existing_file(folder, (name, f"{name}.gz"))
+    file = file_in(folder, (name, f"{name}.gz"), "text")
     content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     return content.decode("utf-8").split("\n")[: content.count(b"\n")]

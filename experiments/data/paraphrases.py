@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from experiments.data.sentence_pairs import LabelledPair, numbered_pieces
 from experiments.data.text import read_records
-from experiments.task import Data, Examples
+from experiments.task import Data
 
 _VALIDATION = 408  # as many as GLUE's validation part has
+_SPLITS = ("train", "validation")
 
 
 def load_paraphrases(data_dir: str | None, encoder: Any) -> Data:
@@ -28,20 +28,16 @@ def load_paraphrases(data_dir: str | None, encoder: Any) -> Data:
     Raises:
         UsageError: the data set is not there.
     """
-    train, test = (read_records("glue/mrpc", part, data_dir) for part in ("train", "validation"))
-    return Data(
-        _examples(train[:-_VALIDATION], encoder),
-        _examples(train[-_VALIDATION:], encoder),
-        _examples(test, encoder),
+    records, others = (read_records("glue/mrpc", split, data_dir) for split in _SPLITS)
+    train, validation, test = (
+        numbered_pieces(_pairs(part), encoder)
+        for part in (records[:-_VALIDATION], records[-_VALIDATION:], others)
     )
+    return Data(train, validation, test)
 
 
-def _examples(records: Sequence[Any], encoder: Any) -> Examples:
-    encoded = encoder.encode_batch(
-        [(record["sentence1"].decode(), record["sentence2"].decode()) for record in records]
-    )
-    return {
-        "tokens": np.array([pair.ids for pair in encoded], np.int32),
-        "segments": np.array([pair.type_ids for pair in encoded], np.int32),
-        "label": np.array([record["label"] for record in records], np.int32),
-    }
+def _pairs(records: Sequence[Any]) -> Sequence[LabelledPair]:
+    return [
+        LabelledPair(record["sentence1"].decode(), record["sentence2"].decode(), record["label"])
+        for record in records
+    ]

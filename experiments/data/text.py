@@ -6,21 +6,18 @@ A text becomes rows of ``window + 1`` tokens, of which the first ``window`` are 
 
 import collections
 import functools
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.data.folders import file_in, find_data
 from experiments.data.tfds import data_directory, prepared_builder
-from experiments.errors import UsageError
 from experiments.task import Data, Examples
 
-TEXT_DIR_VARIABLE = "XGRAD_TEXT_DIR"
 UNKNOWN, END = "<unk>", "<eos>"
 
-_PTB_FOLDERS = ("ptb", "ptb_small")
 _PTB_PARTS = ("train", "valid", "test")
 
 
@@ -56,19 +53,21 @@ class Vocabulary:
 def load_words(
     data_dir: str | None,
     *,
+    folder: str,
     vocabulary: int,
     window: int,
     batch_size: int,
     measured: int | None = None,
 ) -> Data:
-    """Reads the Penn Treebank as Mikolov et al. (2010) preprocessed it, or what is there of it.
+    """Reads the Penn Treebank as Mikolov et al. (2010) preprocessed it, or what a folder has of it.
 
     A text is cut into ``batch_size`` streams, and row ``batch_size * i + j`` is the i-th window of
     stream j, so that each batch goes on where the one before it stopped. What does not fill a last
     batch is dropped. Words that are not known are ``"<unk>"``; each line ends in ``"<eos>"``.
 
     Args:
-        data_dir: as for :func:`text_folder`.
+        data_dir: as for :func:`~experiments.data.folders.find_data`.
+        folder: its name among the texts.
         vocabulary: number of words.
         window: tokens that a row foretells.
         batch_size: rows per batch, in training and measuring.
@@ -81,7 +80,8 @@ def load_words(
     Raises:
         UsageError: a file is not there.
     """
-    texts = [_read_ptb(part, data_dir) for part in _PTB_PARTS]
+    place = find_data("text", (folder,), data_dir)
+    texts = [_read_ptb(part, place) for part in _PTB_PARTS]
     known = Vocabulary(texts[0], vocabulary, (UNKNOWN, END))
     train, validation, test = (
         streams(known.encode(words[:limit]), window, batch_size)
@@ -166,53 +166,9 @@ def fake_characters(vocabulary: int, window: int) -> Data:
     return Data(draw(8), draw(6), draw(6))
 
 
-def text_folder(names: Sequence[str], data_dir: str | None) -> Path:
-    """Returns the folder of a corpus of plain files.
-
-    It is looked for in ``XGRAD_TEXT_DIR`` if that is set, else in the folder ``text`` within or
-    beside the one that holds TFDS's data sets.
-
-    Args:
-        names: what the folder may be called.
-        data_dir: the folder that holds TFDS's data sets, None for the usual ones.
-
-    Raises:
-        UsageError: there is none.
-    """
-    candidates = [parent / name for parent in text_parents(data_dir) for name in names]
-    for folder in candidates:
-        if folder.is_dir():
-            return folder
-    looked_for = ", ".join(str(folder) for folder in candidates)
-    raise UsageError(
-        f"no text corpus {names[0]!r}: none of these folders exists: {looked_for}; set "
-        f"{TEXT_DIR_VARIABLE} to the folder that holds {' or '.join(names)}"
-    )
-
-
-def text_parents(data_dir: str | None) -> Sequence[Path]:
-    """Returns the folders in which :func:`text_folder` looks."""
-    given = os.environ.get(TEXT_DIR_VARIABLE)
-    if given:
-        return (Path(given),)
-    images = Path(data_directory(data_dir))
-    return images / "text", images.parent / "text"
-
-
-def existing_file(folder: Path, names: Sequence[str]) -> Path:
-    """Returns the first of the named files that exists; a ``UsageError`` says what is missing."""
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise UsageError(
-        f"{folder} has no file {' or '.join(names)}; put it there, or set {TEXT_DIR_VARIABLE} to "
-        f"a folder whose {folder.name} has it"
-    )
-
-
-def _read_ptb(part: str, data_dir: str | None) -> list[str]:
+def _read_ptb(part: str, folder: Path) -> list[str]:
     """Returns the words of one part, lines ended by ``"<eos>"``."""
-    file = existing_file(text_folder(_PTB_FOLDERS, data_dir), (f"{part}.txt", f"ptb.{part}.txt"))
+    file = file_in(folder, (f"{part}.txt", f"ptb.{part}.txt"), "text")
     return file.read_text(encoding="utf-8").replace("\n", f" {END} ").split()
 
 

@@ -47,6 +47,12 @@ def _cifar(
     return _task(summary, "images:cifar", **networks, **arguments)
 
 
+def _lstm(summary: str, layers: int, **arguments: Any) -> Row:
+    return _task(summary, "language:lstm", layers=layers, **arguments)
+
+
+_ALL_OF_PTB: Mapping[str, Any] = {"folder": "ptb_full", "epochs": 2}
+
 _VITS: Mapping[str, Any] = {
     "cpu": {"patch": 8, "width": 64, "hidden": 128, "layers": 2, "heads": 4},
     "paper": {"patch": 4, "width": 512, "hidden": 512, "layers": 6, "heads": 8},
@@ -182,11 +188,12 @@ TASKS: Mapping[str, Row] = {
     "fashion-mnist": _task(
         "the same network on Fashion-MNIST", "images:mnist", dataset="fashion_mnist"
     ),
-    "lstm1": _task(
-        "word-level language model on Penn Treebank, one LSTM layer", "language:lstm", layers=1
-    ),
-    "lstm2": _task("the same with two layers", "language:lstm", layers=2),
-    "lstm3": _task("the same with three layers", "language:lstm", layers=3),
+    "lstm1": _lstm("word-level language model on a tenth of Penn Treebank, one LSTM layer", 1),
+    "lstm2": _lstm("the same with two layers", 2),
+    "lstm3": _lstm("the same with three layers", 3),
+    "lstm1-ptb": _lstm("lstm1 on all of Penn Treebank", 1, **_ALL_OF_PTB),
+    "lstm2-ptb": _lstm("lstm2 on all of Penn Treebank", 2, **_ALL_OF_PTB),
+    "lstm3-ptb": _lstm("lstm3 on all of Penn Treebank", 3, **_ALL_OF_PTB),
     "decoder": _task("character-level decoder transformer on tiny_shakespeare", "language:decoder"),
     "decoder-tiny": _task("the same, 32 wide, windows of 32", "language:tiny_decoder"),
     "translation": _task(
@@ -196,6 +203,50 @@ TASKS: Mapping[str, Row] = {
     "dcgan": _task("DCGAN on MNIST, in the paper preset on CIFAR-10", "generative:dcgan"),
     "wgan": _task("Wasserstein GAN with clipped weights, as dcgan", "generative:wgan"),
     "bert": _task("encoder for sentence pairs, pretrained, then fine-tuned", "bert:bert"),
+    "bert-mrpc": _task(
+        "the same on MRPC from plain files: do two sentences say the same?",
+        "bert:sentence_pairs",
+        corpus="mrpc",
+        vocabulary=4_000,
+        length=30,
+        f1=True,
+    ),
+    "bert-sick": _task(
+        "the same on SICK from plain files: does one sentence follow from another?",
+        "bert:sentence_pairs",
+        corpus="sick",
+        vocabulary=2_000,
+        length=20,
+    ),
+    "gcn-cora": _task(
+        "graph convolution network on the 2,708 papers of Cora, 140 labelled",
+        "graphs:citations",
+        graph="cora",
+        vocabulary=1_433,
+        classes=7,
+    ),
+    "gcn-citeseer": _task(
+        "the same on the 3,327 papers of Citeseer, 120 labelled",
+        "graphs:citations",
+        graph="citeseer",
+        vocabulary=3_703,
+        classes=6,
+    ),
+    "gin-mutag": _task(
+        "graph isomorphism network on the 188 molecules of MUTAG, in ten folds",
+        "graphs:small_graphs",
+        graphs="mutag",
+        tags=7,
+        epochs=40,
+    ),
+    "gin-proteins": _task(
+        "the same on the 1,113 graphs of PROTEINS; on a CPU the 1,046 of at most 100 nodes",
+        "graphs:small_graphs",
+        graphs="proteins",
+        tags=3,
+        epochs=15,
+        largest=100,
+    ),
 }
 
 

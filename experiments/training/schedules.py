@@ -28,12 +28,17 @@ def _step(steps: int) -> optax.Schedule:
     return optax.piecewise_constant_schedule(1.0, {steps // 2: 0.1, 3 * steps // 4: 0.1})
 
 
+def _halving(steps: int) -> optax.Schedule:
+    return optax.piecewise_constant_schedule(1.0, {part * steps // 7: 0.5 for part in range(1, 7)})
+
+
 SCHEDULES: Mapping[str, Shape | None] = {
     "constant": None,  # the rate stays as it is
     "cosine": _cosine,  # from 1 to 0
     "warmup-cosine": _warmup_cosine,  # a tenth of the steps from 0 to 1, then as cosine
     "warmup-linear": _warmup_linear,  # the same, then in a straight line to 0
     "step": _step,  # a tenth after half of the steps and again after three quarters
+    "halving": _halving,  # half of it after each seventh of the steps
 }
 
 

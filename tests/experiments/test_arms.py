@@ -66,6 +66,7 @@ def by_hand(tx, lookahead_params=lambda params, opt_state: params):
 PLAIN_BY_HAND = {
     "sgdm": lambda: optax.sgd(RATE, momentum=0.9),
     "rmsprop": lambda: optax.rmsprop(RATE),
+    "adagrad": lambda: optax.adagrad(RATE),
     "adam": lambda: optax.adam(RATE),
     "adamw": lambda: optax.adamw(RATE),
     "adabelief": lambda: optax.adabelief(RATE),
@@ -203,6 +204,17 @@ def test_a_named_predictor_is_the_one_that_predicts(predictor):
     ahead = method.point(params, opt_state)["w"] - params["w"]
     factor = {"zero-gradient": 0.9 + 0.81, "last-update": 2.0}[predictor]
     np.testing.assert_allclose(ahead, factor * made, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("arm", "steps"), [("s=3", 3), ("s=3/zero-gradient", 0)])
+def test_adagrad_predicts_its_last_update_because_its_own_rule_stands_still(arm, steps):
+    method = make_method("adagrad", arm, RATE)
+    _, params, opt_state = step(method, bowl, PARAMS, method.transform.init(PARAMS))
+    gradient = 2 * PARAMS["w"]
+    made = -RATE * gradient / np.sqrt(0.1 + gradient**2)  # 0.1 is Optax's first sum of squares
+    np.testing.assert_allclose(params["w"] - PARAMS["w"], made, rtol=1e-4)
+    ahead = method.point(params, opt_state)["w"] - params["w"]
+    np.testing.assert_allclose(ahead, steps * made, rtol=1e-4)
 
 
 def test_a_row_is_all_that_a_new_optimizer_takes(monkeypatch):

@@ -23,7 +23,6 @@ from experiments.errors import UsageError
 from experiments.models.lstm import LSTMLanguageModel
 from experiments.models.seq2seq import Translator
 from experiments.tasks import load_task
-from experiments.tasks.bert import _places_to_hide
 from experiments.tasks.language import token_losses, with_perplexity
 from experiments.tasks.translation import bleu, greedy_translation, sentence
 from tests.experiments.quick import jit_quickly, random_variables
@@ -149,19 +148,54 @@ class TestTexts:
         folder.mkdir(parents=True)
         for part in ("train", "valid", "test"):
             (folder / f"{prefix}{part}.txt").write_text(" a b a\n c a\n" * 10)
-        data = load_words(str(tmp_path / "tfds"), vocabulary=4, window=3, batch_size=2)
+        data = load_words(
+            str(tmp_path / "tfds"), folder="ptb_small", vocabulary=4, window=3, batch_size=2
+        )
         assert data.ordered
         # 70 tokens in 2 streams of 35; <unk>, <eos>, a, b
         np.testing.assert_array_equal(data.train["tokens"][:3:2], [[2, 3, 2, 1], [1, 0, 2, 1]])
 
-    @pytest.mark.parametrize("folder", ["", "ptb", "multi30k"])
+    @pytest.mark.parametrize("folder", ["", "ptb_small", "multi30k"])
     def test_missing_files_are_named(self, tmp_path, monkeypatch, folder):
         monkeypatch.setenv("XGRAD_TEXT_DIR", str(tmp_path))
         (tmp_path / folder).mkdir(exist_ok=True)
         task = task_of("translation" if folder == "multi30k" else "lstm1", "cpu")
-        missing = {"": "ptb", "ptb": r"train\.txt", "multi30k": r"train\.en\.gz"}[folder]
+        missing = {"": "ptb_small", "ptb_small": r"train\.txt", "multi30k": r"train\.en\.gz"}[
+            folder
+        ]
         with pytest.raises(UsageError, match=rf"{missing}.*XGRAD_TEXT_DIR"):
             task.load(None)
+
+    @pytest.mark.parametrize(
+        ("name", "own", "other"),
+        [("lstm1", "ptb_small", "ptb_full"), ("lstm1-ptb", "ptb_full", "ptb_small")],
+    )
+    def test_a_part_of_the_treebank_and_all_of_it_are_never_taken_for_each_other(
+        self, tmp_path, monkeypatch, name, own, other
+    ):
+        monkeypatch.setenv("XGRAD_TEXT_DIR", str(tmp_path))
+        for folder, words in ((own, "a a a a\n"), (other, "b b b\n")):
+            (tmp_path / folder).mkdir()
+            for part in ("train", "valid", "test"):
+                (tmp_path / folder / f"{part}.txt").write_text(words * 200)
+        data = task_of(name, "cpu").load(None)
+        ends = [np.flatnonzero(part["tokens"][0] == 1) for part in data[:3]]
+        assert all((np.diff(end) == 5).all() for end in ends)  # lines of four words and their end
+        for part in ("train", "valid", "test"):
+            (tmp_path / own / f"{part}.txt").unlink()
+        (tmp_path / own).rmdir()
+        with pytest.raises(UsageError, match=rf"no text '{own}'"):
+            task_of(name, "cpu").load(None)
+
+    def test_all_of_the_treebank(self):
+        try:
+            data = load_words(None, folder="ptb_full", vocabulary=10_000, window=35, batch_size=20)
+        except UsageError as error:
+            pytest.skip(str(error))
+        # 929,589, 73,760 and 82,430 tokens, in 20 streams of whole windows.
+        rows = [len(part["tokens"]) for part in data[:3]]
+        assert rows == [20 * ((tokens // 20 - 1) // 35) for tokens in (929_589, 73_760, 82_430)]
+        assert set(np.unique(data.train["tokens"])) == set(range(10_000))
 
     @pytest.mark.parametrize("name", ["decoder", "translation"])
     def test_missing_data_sets_are_named(self, tmp_path, name):
@@ -272,9 +306,3 @@ class TestLosses:
     @pytest.mark.parametrize(("loss", "expected"), [(0.0, 1.0), (1e4, np.inf), (np.nan, np.inf)])
     def test_perplexity(self, loss, expected):
         assert with_perplexity({"loss": loss})["perplexity"] == expected
-
-    def test_hidden_places_are_words(self):
-        tokens = jnp.array([[BEGIN, 7, 1, END, 8, 9, 6, END, 0, 0]])
-        places = _places_to_hide(tokens, jax.random.key(0))
-        assert len(set(places[0].tolist())) == 4
-        assert set(places[0].tolist()) <= {1, 2, 4, 5, 6}

@@ -106,6 +106,7 @@ def test_schedules_are_what_they_are_said_to_be():
         "warmup-cosine": np.concatenate([rise, later]),
         "warmup-linear": np.concatenate([rise, 1 - np.arange(36) / 36]),
         "step": np.repeat(at([1.0, 0.1, 0.01]), at([20, 10, 10])),
+        "halving": np.repeat(0.5 ** np.arange(7), np.diff(np.arange(8) * steps // 7)),
     }
     for name, values in expected.items():
         found = [SCHEDULES[name](steps)(count) for count in range(steps)]
