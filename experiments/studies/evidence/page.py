@@ -25,6 +25,7 @@ from experiments.studies.evidence.summaries import (
     RowSummary,
     mean_of,
     of_study,
+    results_for,
     summarize_row,
 )
 from experiments.tasks import load_task
@@ -33,8 +34,8 @@ from experiments.training.result import Result, read_results
 REPORT_FILE, LATEX_FILE = "README.md", "tables.tex"
 CAVEATS_FILE = "caveats.md"  # beside results: what is to be known of their data
 
-_COMPARED = ("main", "wider")
-_OTHERS = ("horizon", "decay", "robustness", "predictors", "others")
+_COMPARED = ("main", "again", "papers")
+_OTHERS = ("baselines", "horizon", "decay", "robustness", "predictors", "others")
 _PLOTTED = ("horizon", "robustness")
 _PROSE = Path(__file__).with_suffix(".md")
 
@@ -63,9 +64,9 @@ def write_report(folder: Path, output: Path, rows: Sequence[Row]) -> None:
         print_plain(console, complaint)
     if not found:
         raise UsageError(f"no results in {str(folder)!r}; 'python -m experiments sweep' makes some")
-    results = {result.spec.key: result for result in found}
     summaries = [
-        summarize_row(row, load_task(row.task, row.preset).protocol, results) for row in rows
+        summarize_row(row, load_task(row.task, row.preset).protocol, results_for(row, found))
+        for row in rows
     ]
     compared = [compare(study, summaries) for study in _COMPARED]
     try:
@@ -201,12 +202,12 @@ def _arms_table(summary: RowSummary) -> Table:
         return _effect(effect(summary, arm, plain) if plain and arm is not plain else None)
 
     def memory(arm: ArmSummary) -> str:
-        now, before = arm.temporary_bytes, plain and plain.temporary_bytes
+        now, before = arm.step_bytes, plain and plain.step_bytes
         return f"x {now / before:.3f}" if now and before else ""
 
     columns = (
         Column("arm", lambda arm: arm.arm),
-        Column("rate", lambda arm: _rate(summary, arm)),
+        Column("rate", _rate),
         Column(f"test {summary.metric}", lambda arm: _interval(mean_of(arm.values))),
         Column("against plain [%]", against),
         Column("seeds lost", lambda arm: f"{arm.lost} of {len(arm.results)}"),
@@ -216,20 +217,18 @@ def _arms_table(summary: RowSummary) -> Table:
         ),
         Column("seconds to it", lambda arm: _to_target(arm.seconds_to_target, len(arm.results))),
         Column("ms per step", lambda arm: f"{1000 * arm.seconds_per_step:.1f}"),
-        Column("temporary memory", memory),
+        Column("memory of a step", memory),
     )
     return Table(columns, summary.arms)
 
 
-def _rate(summary: RowSummary, arm: ArmSummary) -> str:
-    """Returns the chosen rate, and says if it is an end of a grid: a better one may lie beyond."""
-    ends = {min(summary.rates): "lowest", max(summary.rates): "highest"}
-    end = ends.get(arm.learning_rate) if len(summary.rates) > 1 else None
-    return f"{arm.learning_rate:g} ({end})" if end else f"{arm.learning_rate:g}"
+def _rate(arm: ArmSummary) -> str:
+    """Returns the chosen rate, and says if a better one may lie beyond those that were tried."""
+    return f"{arm.learning_rate:g}" + ("" if arm.inside else " (not inside)")
 
 
 def _study_table(summary: RowSummary) -> Table:
-    if summary.row.every_rate:
+    if summary.row.study == "robustness":
         return _robustness_table(summary)
     return _arms_table(summary)
 

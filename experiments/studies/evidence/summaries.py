@@ -2,16 +2,16 @@
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from experiments.arms import PLAIN
 from experiments.statistics import Interval, mean_interval
 from experiments.studies.evidence.planned import (
     chosen_rates,
-    count_runs,
-    rates_of,
     reported_specs,
-    tuning_specs,
+    tuning,
+    wanted_specs,
 )
 from experiments.studies.evidence.rows import Row
 from experiments.task import Protocol
@@ -25,12 +25,14 @@ class ArmSummary:
     Attributes:
         arm: its name.
         learning_rate: the chosen rate.
+        inside: whether rates on both sides of it were tried; of no meaning where none was chosen.
         results: by seed.
         reached: where the seeds that reach the row's target do so, by seed.
     """
 
     arm: str
     learning_rate: float
+    inside: bool
     results: Mapping[int, Result]
     reached: Mapping[int, Point]
 
@@ -73,9 +75,9 @@ class ArmSummary:
         )
 
     @property
-    def temporary_bytes(self) -> int | None:
-        """What a step allocates."""
-        return next(iter(self.results.values())).temporary_bytes
+    def step_bytes(self) -> int | None:
+        """What a step has in memory."""
+        return next(iter(self.results.values())).step_bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,8 +88,7 @@ class RowSummary:
         row: what was registered.
         metric: the metric's name.
         higher_is_better: which way it improves.
-        rates: the grid of learning rates.
-        planned: number of runs.
+        planned: number of runs, as far as the results say which they are.
         done: number of those there are results of.
         target: what arms ``reached``: the median over seeds of the plain arm's best
             validation metric. None without plain runs.
@@ -97,7 +98,6 @@ class RowSummary:
     row: Row
     metric: str
     higher_is_better: bool
-    rates: Sequence[float]
     planned: int
     done: int
     target: float | None
@@ -114,16 +114,17 @@ def summarize_row(row: Row, protocol: Protocol, results: Mapping[str, Result]) -
     Args:
         row: what was registered.
         protocol: of its task.
-        results: all results by key.
+        results: of the row's data, by key.
     """
     known = {key: result for key, result in results.items() if result.status != FAILED}
     complete: list[tuple[str, float, Mapping[int, Result]]] = []
-    done = 0
+    done = planned = 0
     for arm in row.arms:
         rates = chosen_rates(row, protocol, arm, known)
         specs = reported_specs(row, rates, arm)
-        wanted = [*tuning_specs(row, protocol, arm), *specs]
+        wanted = wanted_specs(row, protocol, arm, known)
         done += sum(spec.key in known for spec in wanted)
+        planned += len(wanted) if specs else len(wanted) + len(row.seeds)
         for rate in rates:
             of_rate = [spec for spec in specs if spec.learning_rate == rate]
             if all(spec.key in known for spec in of_rate):
@@ -135,20 +136,32 @@ def summarize_row(row: Row, protocol: Protocol, results: Mapping[str, Result]) -
         row=row,
         metric=first.metric if first else "",
         higher_is_better=first.higher_is_better if first else True,
-        rates=rates_of(row, protocol),
-        planned=count_runs(row, protocol),
+        planned=planned,
         done=done,
         target=target,
         arms=[
             ArmSummary(
                 arm=arm,
                 learning_rate=rate,
+                inside=bool(row.learning_rates) or tuning(row, protocol, arm, known).inside,
                 results=by_seed,
                 reached=_first_at(by_seed, target),
             )
             for arm, rate, by_seed in complete
         ],
     )
+
+
+def results_for(row: Row, results: Iterable[Result]) -> Mapping[str, Result]:
+    """Returns by key the results on the row's data; on those of most results if it names none."""
+    same = [
+        result
+        for result in results
+        if (result.spec.task, result.spec.preset) == (row.task, row.preset)
+    ]
+    most = Counter(result.data for result in same).most_common(1)
+    data = row.data or (most[0][0] if most else None)
+    return {result.spec.key: result for result in same if result.data == data}
 
 
 def _target(plain: Mapping[int, Result]) -> float | None:
