@@ -18,7 +18,7 @@ class Program(NamedTuple):
     """A run's compiled parts.
 
     Attributes:
-        start: ``(seed, learning_rate) -> Progress``.
+        start: ``(seed, learning_rate) -> Progress``, of whose ``opt_state`` there are the leaves.
         step: ``(progress, batch, seed, learning_rate) -> (progress, loss)``; takes the progress
             over. Of several runs at once all of these have a leading axis ``[at_once]``.
         evaluated: ``(progress, learning_rate) -> Variables`` that are judged.
@@ -52,14 +52,17 @@ def compile_program(
 
     @jax.jit
     def start(seed: jax.Array, rate: jax.Array) -> Progress:
-        return beginning(method(rate), task.init(_key(seed, 0)))
+        return _closed(beginning(method(rate), task.init(_key(seed, 0))))
 
     def step(progress: Progress, batch: Batch, seed: jax.Array, rate: jax.Array) -> Any:
-        return make_step(task, method(rate))(progress, batch, _key(seed, progress.steps + 1))
+        own, key = method(rate), _key(seed, progress.steps + 1)
+        progress, loss = make_step(task, own)(_opened(progress, own), batch, key)
+        return _closed(progress), loss
 
     @jax.jit
     def evaluated(progress: Progress, rate: jax.Array) -> Variables:
-        params = method(rate).evaluated(progress.params, progress.opt_state)
+        own = method(rate)
+        params = own.evaluated(progress.params, _opened(progress, own).opt_state)
         return Variables(params, progress.state)
 
     seed, rate = jnp.uint32(0), jnp.float32(0)
@@ -72,6 +75,19 @@ def compile_program(
     compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
     memory = _step_bytes(compiled)
     return Program(start, compiled, evaluated, memory and memory // at_once, at_once)
+
+
+# A state may have its transform in its structure, and with it the rate, which means nothing outside
+# of the program: what crosses its border are the arrays alone.
+
+
+def _closed(progress: Progress) -> Progress:
+    return progress._replace(opt_state=jax.tree.leaves(progress.opt_state))
+
+
+def _opened(progress: Progress, method: Method) -> Progress:
+    structure = jax.tree.structure(method.transform.init(progress.params))
+    return progress._replace(opt_state=jax.tree.unflatten(structure, progress.opt_state))
 
 
 def _step_bytes(compiled: Any) -> int | None:

@@ -288,12 +288,19 @@ def test_an_arm_is_compiled_once_for_all_its_rates_and_seeds():
     assert compiled == [("s=1", 1), ("sam", 1), *(("s=1", count) for count in (1, 9, 10, 1))]
 
 
-def test_the_rate_of_a_compiled_step_is_that_of_its_run(trainer):
-    """What was compiled first for another rate must not shine through."""
-    trainer.run(dataclasses.replace(SPEC, arm="plain", learning_rate=1.0))
-    kept = trainer.run(dataclasses.replace(SPEC, arm="plain", learning_rate=1e-30))
-    first, last = kept.points[0], kept.points[-1]
-    assert first.validation == last.validation  # nothing has moved
+@pytest.mark.parametrize("arm", ["plain", "s=2/zero-gradient", "schedule-free"])
+def test_the_rate_of_a_compiled_step_is_that_of_its_run(arm):
+    """Whatever it was compiled for first; a zero-gradient's state has its transform in it."""
+    task = load_task("digits", "cpu")
+    spec = dataclasses.replace(SPEC, optimizer="sgdm", arm=arm, learning_rate=0.01, epochs=1)
+    results = []
+    for rates in ([0.01], [0.1, 0.01]):
+        trainer = Trainer(task, task.load(None))
+        runs = [trainer.run(dataclasses.replace(spec, learning_rate=rate)) for rate in rates]
+        results += [measured(run) for run in runs]
+    first, other, again = results
+    assert first == again != other
+    assert runs[1].compile_seconds == 0
 
 
 @pytest.mark.parametrize(
