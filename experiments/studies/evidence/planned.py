@@ -1,7 +1,7 @@
 """Which runs a row asks for: those that choose its learning rates, and those that are reported."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -79,6 +79,35 @@ def count_runs(row: Row) -> int:
     else:
         of_arm = len(row.first_rates) * len(row.tuning_seeds) + len(row.seeds)
     return len(row.arms) * of_arm
+
+
+def results_on(
+    data: str | None, row: Row, results: Iterable[Result]
+) -> tuple[dict[str, Result], str | None]:
+    """Returns the results of a row's task on some data, and what to say of those on other data.
+
+    Args:
+        data: the fingerprint.
+        row: the row.
+        results: any results.
+
+    Returns:
+        Those that count, by key, and a word on the others; None if there are none, or if the row
+        says what data it is on, so that nobody can miss them.
+    """
+    of_task = [
+        result
+        for result in results
+        if (result.spec.task, result.spec.preset) == (row.task, row.preset)
+    ]
+    found = {result.spec.key: result for result in of_task if result.data == data}
+    others = sum(result.data != data for result in of_task)
+    if not others or row.data:
+        return found, None
+    return found, (
+        f"row {row.name}: {others} results of {row.task} are on other data than {data} and do not "
+        "count"
+    )
 
 
 def _tuning_specs(row: Row, protocol: Protocol, arm: str, rate: int) -> list[RunSpec]:

@@ -17,7 +17,7 @@ from experiments.folder import append_records, check_writable
 from experiments.page import print_plain
 from experiments.progress import bar_columns
 from experiments.studies.evidence.ask import SweepConfig
-from experiments.studies.evidence.planned import count_runs, wanted_specs
+from experiments.studies.evidence.planned import count_runs, results_on, wanted_specs
 from experiments.studies.evidence.rows import Row, choose_rows, read_rows
 from experiments.study import INTERRUPTED
 from experiments.task import Protocol
@@ -51,9 +51,9 @@ class Tally:
 class Sweep:
     """Does what is missing of rows, run by run; rows that have a run in common share it.
 
-    A run that raises an error is recorded as failed, one whose result cannot be written is
-    reported, and a row that cannot be run at all, its data is missing, say, is skipped: the sweep
-    goes on.
+    A run that raises an error is recorded as failed, and its arm has no chosen rate until it is run
+    again; one whose result cannot be written is reported, and a row that cannot be run at all, its
+    data is missing, say, is skipped: the sweep goes on.
 
     Attributes:
         tally: what happened so far.
@@ -118,15 +118,10 @@ class Sweep:
             raise UsageError(
                 f"it is on data {row.data}, and what is here is {data}; --data-dir says where else"
             )
-        same = [result for result in self._found if _is_of(row, result)]
-        others = {result.data for result in same} - {data}
-        if others and row.data is None:
-            count = sum(result.data != data for result in same)
-            self._say(
-                f"row {row.name}: {count} results of {row.task} are on other data "
-                f"({', '.join(map(str, others))}, here {data}) and do not count"
-            )
-        return {result.spec.key: result for result in self._found if result.data == data}
+        known, others = results_on(data, row, self._found)
+        if others:
+            self._say(others)
+        return known
 
     def _runs(
         self, specs: Sequence[RunSpec], known: dict[str, Result], file: Path
@@ -138,7 +133,8 @@ class Sweep:
         for group in _groups(missing, self._at_once):
             yield from group
             for result in self._attempt(group):
-                known[result.spec.key] = result
+                if result.status != FAILED:  # no rate is chosen by what is not known
+                    known[result.spec.key] = result
                 self._keep(result, file)
 
     def _attempt(self, specs: Sequence[RunSpec]) -> Sequence[Result]:
@@ -164,10 +160,6 @@ class Sweep:
         except OSError as error:
             self.tally.unwritten += 1
             self._say(f"{result.spec}: result not written to {file.name} ({error.strerror})")
-
-
-def _is_of(row: Row, result: Result) -> bool:
-    return (result.spec.task, result.spec.preset) == (row.task, row.preset)
 
 
 def _groups(specs: Sequence[RunSpec], at_once: int) -> Iterator[Sequence[RunSpec]]:
