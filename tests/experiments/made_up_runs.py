@@ -1,9 +1,12 @@
 """Runs that are made up: a row, results that learn nothing, and a sweep of them."""
 
+import dataclasses
 import math
 
 from experiments.studies.evidence import sweep as sweeping
+from experiments.studies.evidence.planned import reported_specs
 from experiments.studies.evidence.rows import Row
+from experiments.studies.evidence.summaries import summarize_row
 from experiments.tasks import load_task
 from experiments.training.result import FINISHED, Point, Result
 
@@ -75,3 +78,19 @@ def run_sweep(row, run, file):
 
 def one_by_one(run):
     return lambda specs: [run(spec) for spec in specs]
+
+
+def noisy(spec, gains):
+    """The plain arm ends at 80, others above it by a gain that is not the same for all seeds."""
+    top = 80 + 0.1 * (spec.seed % 3) + gains.get(spec.arm, 0.0) * (1 + 0.1 * (spec.seed % 2))
+    return made_up(spec, [top - 10, top])
+
+
+def row_of(gains, **changes):
+    """A row with these gains, summarized."""
+    row = dataclasses.replace(ROW, arms=tuple(gains), learning_rates=(0.1,), **changes)
+    specs = [spec for arm in row.arms for spec in reported_specs(row, (0.1,), arm)]
+    return summarize_row(row, PROTOCOL, {spec.key: noisy(spec, gains) for spec in specs})
+
+
+GAINS = {"plain": 0.0, "nesterov": 0.5, "s=1": 1.0, "s=2": 0.0}

@@ -64,7 +64,7 @@ def _forest(file: Path, effects: Mapping[Question, Sequence[Effect]]) -> None:
             axes.errorbar(mean, place, xerr=half_width, fmt="o", color=colour, mfc=face, ms=5)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(found)), [f"{one.row}, {one.arm}" for one in found], fontsize=8)
-        axes.invert_yaxis()
+        axes.set_ylim(lines - 0.5, -0.5)  # lines of all panels are as far apart
         _percent_axis(axes)
         axes.set_xlabel("improvement of the test metric [%]")
         axes.set_title(f"{question.what} against {question.against}", fontsize=10)

@@ -13,7 +13,7 @@ from experiments.studies.evidence.effects import (
     effects_in,
 )
 from experiments.studies.evidence.summaries import RowSummary, mean_of
-from experiments.studies.evidence.tables import Repeated
+from experiments.studies.evidence.tables import Repeated, percent
 
 
 def verdicts(compared: Sequence[Comparison]) -> Iterator[str]:
@@ -48,8 +48,7 @@ def repetitions(rows: Iterable[Repeated]) -> Iterator[str]:
         before = {one.arm: one.improvement for one in effects_in(first)}
         after = {one.arm: one.improvement for one in effects_in(again)}
         moved = [
-            f"{arm} {format_interval(before[arm], signed=True)} and "
-            f"{format_interval(after[arm], signed=True)}"
+            f"{arm} {percent(before[arm])} and {percent(after[arm])}"
             for arm in before
             if arm in after
         ]
@@ -74,10 +73,7 @@ def outside(summaries: Iterable[RowSummary]) -> str | None:
 
 
 def _listed(effects: Sequence[Effect]) -> str:
-    return ", ".join(
-        f"{one.arm} {format_interval(one.improvement, signed=True)} % ({one.verdict})"
-        for one in effects
-    )
+    return ", ".join(f"{one.arm} {percent(one.improvement)} % ({one.verdict})" for one in effects)
 
 
 def _counts(verdicts: Iterable[str]) -> str:

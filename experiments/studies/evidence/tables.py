@@ -31,10 +31,16 @@ EFFECTS = (
     Column("row", lambda one: one.row),
     Column("arm", lambda one: one.arm),
     Column("against", lambda one: one.reference),
-    Column("improvement [%]", lambda one: format_interval(one.improvement, signed=True)),
+    Column("improvement [%]", lambda one: percent(one.improvement)),
     Column("p, by Holm", lambda one: f"{one.p_value:.2g}"),
     Column("verdict", lambda one: one.verdict),
 )
+
+
+def percent(interval: Interval) -> str:
+    """Returns a change to a hundredth of a percent, without a minus zero."""
+    mean, half_width = (round(number, 2) + 0.0 for number in interval)
+    return f"{mean:+.2f} ± {half_width:.2f}"
 
 
 def study_table(summary: RowSummary, adjusted: bool = True) -> Table:
@@ -172,7 +178,7 @@ def _interval(value: Interval | None) -> str:
 
 
 def _improvement(found: Effect | None) -> str:
-    return format_interval(found.improvement, signed=True) if found else ""
+    return percent(found.improvement) if found else ""
 
 
 def _target(value: float | None) -> str:
