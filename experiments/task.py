@@ -106,7 +106,7 @@ class Protocol:
         batch_size: examples per step.
         epochs: passes over the training set.
         schedule: key into ``schedules.SCHEDULES``: the shape of the learning rate over time.
-        learning_rates: of each optimizer, the grid that every arm of it chooses from.
+        learning_rates: the usual one of each optimizer.
         weight_decay: of the optimizers that decouple it, None for Optax's own.
         clip_norm: largest norm of a gradient, None for no limit.
         measure_batch_size: examples per batch when measuring, None for ``batch_size``.
@@ -115,7 +115,7 @@ class Protocol:
     batch_size: int
     epochs: int
     schedule: str
-    learning_rates: Mapping[str, tuple[float, ...]]
+    learning_rates: Mapping[str, float]
     weight_decay: float | None = 5e-4
     clip_norm: float | None = None
     measure_batch_size: int | None = None

@@ -28,7 +28,7 @@ from experiments.models.pretrained import (
     published_folder,
     read_weights,
 )
-from experiments.rates import grids
+from experiments.rates import usual_rates
 from experiments.task import Batch, Data, Examples, Protocol, Task, Variables, gradient_of
 from experiments.tasks.images import ACCURACY, classification_sums
 
@@ -93,7 +93,7 @@ def bert(name: str, preset: str) -> Task:
         measure=measure,
         metric=ACCURACY,
         protocol=Protocol(
-            learning_rates=grids(sgdm=0.03 if small else 1e-3, adam=5e-4 if small else 2e-5),
+            learning_rates=usual_rates(sgdm=0.03 if small else 1e-3, adam=5e-4 if small else 2e-5),
             batch_size=32,
             epochs=6 if small else 3,
             schedule="warmup-linear",

@@ -115,8 +115,7 @@ def _tuning_specs(row: Row, protocol: Protocol, arm: str, rate: int) -> list[Run
 
 
 def _rate(row: Row, protocol: Protocol, exponent: int) -> float:
-    usual = protocol.learning_rates[row.optimizer]
-    return usual[len(usual) // 2] * 2.0**exponent
+    return protocol.learning_rates[row.optimizer] * 2.0**exponent
 
 
 def _spec(row: Row, arm: str, rate: float, seed: int) -> RunSpec:
