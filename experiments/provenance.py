@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,10 +71,21 @@ def _device() -> dict[str, Any]:
         "platform": devices[0].platform,
         "kind": devices[0].device_kind,
         "count": len(devices),
+        "cpu_model": _cpu_model(),
         "cpu_cores": os.cpu_count(),
         "load_average": _load_average(),
         "machine": platform.machine(),
     }
+
+
+def _cpu_model() -> str | None:
+    """Returns what the system calls its processor; None where it does not say."""
+    try:
+        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or None
+    found = re.search(r"^model name\s*:\s*(.+)$", said, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or None
 
 
 def _git_state() -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """What training needs to know about a problem: its data, model, gradient, measure and protocol."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,6 +37,20 @@ class Data(NamedTuple):
     test: Examples
     augment: "Callable[[Examples, np.random.Generator], Examples] | None" = None
     ordered: bool = False
+
+
+def fingerprint(data: Data) -> str:
+    """Returns 12 letters that differ where names, dtypes, shapes or values of the arrays differ."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for part in data[:3]:
+        for name, values in sorted(part.items()):
+            array = np.ascontiguousarray(values)
+            digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+            digest.update(array.data)
+        digest.update(b"end of part ")
+    return digest.hexdigest()[:12]
 
 
 class Variables(NamedTuple):
@@ -91,7 +106,7 @@ class Protocol:
         batch_size: examples per step.
         epochs: passes over the training set.
         schedule: key into ``schedules.SCHEDULES``: the shape of the learning rate over time.
-        learning_rates: of each optimizer, the grid that every arm of it chooses from.
+        learning_rates: the usual one of each optimizer.
         weight_decay: of the optimizers that decouple it, None for Optax's own.
         clip_norm: largest norm of a gradient, None for no limit.
         measure_batch_size: examples per batch when measuring, None for ``batch_size``.
@@ -100,7 +115,7 @@ class Protocol:
     batch_size: int
     epochs: int
     schedule: str
-    learning_rates: Mapping[str, tuple[float, ...]]
+    learning_rates: Mapping[str, float]
     weight_decay: float | None = 5e-4
     clip_norm: float | None = None
     measure_batch_size: int | None = None

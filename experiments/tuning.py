@@ -36,6 +36,20 @@ def is_inside(rate: int, scores: Scores) -> bool:
     return min(scores) < rate < max(scores)
 
 
+def extension(scores: Scores, most: int) -> Sequence[int]:
+    """Returns the rates that a grid is extended by; none if its best rate lies strictly inside.
+
+    Args:
+        scores: of the grid so far.
+        most: the number of rates from which on it is not extended.
+    """
+    best = best_rate(scores)
+    if is_inside(best, scores) or len(scores) >= most:
+        return ()
+    low, high = min(scores), max(scores)
+    return range(low - _STEP, low) if best == low else range(high + 1, high + 1 + _STEP)
+
+
 def tuned(score: Callable[[Sequence[int]], Scores], first: Sequence[int], most: int) -> Scores:
     """Returns the scores of a grid with the best rate inside, or of ``most`` rates or a few more.
 
@@ -45,8 +59,6 @@ def tuned(score: Callable[[Sequence[int]], Scores], first: Sequence[int], most: 
         most: the number of rates from which on the grid is not extended.
     """
     scores = dict(score(first))
-    while not is_inside(best := best_rate(scores), scores) and len(scores) < most:
-        low, high = min(scores), max(scores)
-        more = range(low - _STEP, low) if best == low else range(high + 1, high + 1 + _STEP)
+    while more := extension(scores, most):
         scores |= score(more)
     return scores

@@ -19,7 +19,7 @@ from experiments.data.sentence_pairs import (
 )
 from experiments.models.bert import Encoder
 from experiments.models.pretrained import pair_encoder, published_folder, read_weights
-from experiments.rates import grids
+from experiments.rates import usual_rates
 from experiments.task import Data, Protocol, Task
 from experiments.tasks.masked_words import pretrained
 from experiments.tasks.pairs import Loaded, pair_task
@@ -127,7 +127,7 @@ def _published(
 
 def _protocol(*, sgdm: float, adam: float, epochs: int) -> Protocol:
     return Protocol(
-        learning_rates=grids(sgdm=sgdm, adam=adam),
+        learning_rates=usual_rates(sgdm=sgdm, adam=adam),
         batch_size=32,
         epochs=epochs,
         schedule="warmup-linear",

@@ -1,7 +1,7 @@
 """How tasks are trained where every arm has the one rate of its optimizer, and none is tuned.
 
-``run`` and ``sweep`` go by a task's protocol and choose among its rates; comparisons in minutes go
-by what is here, which for the tasks without a line of their own is the middle of those rates.
+``run`` and ``sweep`` go by a task's protocol, and a sweep chooses rates around its usual ones.
+Comparisons in minutes go by what is here: those usual ones for tasks without a line of their own.
 """
 
 import dataclasses
@@ -78,10 +78,8 @@ def training_of(name: str) -> Training:
 def _as_in_a_sweep(protocol: Protocol) -> Training:
     return Training(
         protocol=protocol,
-        learning_rates={
-            name: rates[len(rates) // 2] for name, rates in protocol.learning_rates.items()
-        },
-        origin="the middle of the rates that a sweep of the task chooses from",
+        learning_rates=protocol.learning_rates,
+        origin="the usual ones of the task, around which a sweep begins",
         early_epoch=max(1, protocol.epochs // 3),
         target_loss=None,
     )

@@ -10,7 +10,7 @@ import optax
 
 from experiments.data.images import fake_labelled_images, load_labelled_images
 from experiments.models.dcgan import Discriminator, Generator
-from experiments.rates import grids
+from experiments.rates import usual_rates
 from experiments.task import Data, Metric, Protocol, Task
 from experiments.tasks.adversarial import Contest, Game, Losses
 
@@ -24,7 +24,7 @@ _LOGISTIC = Losses(
     generator=lambda fake: jax.nn.softplus(-fake),
 )
 _WASSERSTEIN = Losses(discriminator=lambda real, fake: fake - real, generator=lambda fake: -fake)
-_RMSPROP_RATES = (1.7e-5, 5e-5, 1.5e-4)  # around the paper's
+_RMSPROP_RATE = 5e-5  # the paper's
 
 # Narrow networks, and no batch normalization in the discriminator.
 SMALL = Game(
@@ -108,7 +108,7 @@ def dcgan(name: str, preset: str) -> Task:
         preset=preset,
         losses=_LOGISTIC,
         protocol=Protocol(
-            learning_rates=grids(sgdm=0.01, adam=5e-4 if small else 2e-4),
+            learning_rates=usual_rates(sgdm=0.01, adam=5e-4 if small else 2e-4),
             batch_size=32 if small else 128,
             epochs=8 if small else 100,
             schedule="constant",
@@ -141,7 +141,7 @@ def clipped(params: Any, limit: float) -> Any:
 
 def _wgan_protocol(small: bool) -> Protocol:
     protocol = Protocol(
-        learning_rates=grids(sgdm=0.01, adam=1e-3 if small else 2e-4),
+        learning_rates=usual_rates(sgdm=0.01, adam=1e-3 if small else 2e-4),
         batch_size=32 if small else 64,
         epochs=8 if small else 100,
         schedule="constant",
@@ -149,5 +149,5 @@ def _wgan_protocol(small: bool) -> Protocol:
     )
     if small:
         return protocol
-    rates = {**protocol.learning_rates, "rmsprop": _RMSPROP_RATES}
+    rates = {**protocol.learning_rates, "rmsprop": _RMSPROP_RATE}
     return dataclasses.replace(protocol, learning_rates=rates)

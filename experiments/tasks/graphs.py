@@ -22,7 +22,7 @@ from experiments.models.graphs import (
     Links,
     Words,
 )
-from experiments.rates import grids
+from experiments.rates import usual_rates
 from experiments.task import Batch, Data, Protocol, Task, Variables, gradient_of
 from experiments.tasks.images import ACCURACY, classification_sums
 
@@ -84,7 +84,7 @@ def citations(name: str, preset: str, *, graph: str, vocabulary: int, classes: i
         measure=measure,
         metric=ACCURACY,
         protocol=Protocol(
-            learning_rates=grids(sgdm=1.0, adam=0.01),
+            learning_rates=usual_rates(sgdm=1.0, adam=0.01),
             batch_size=1,
             epochs=_UPDATES // UPDATES_PER_PASS,
             schedule="constant",
@@ -150,7 +150,7 @@ def small_graphs(
         measure=measure,
         metric=ACCURACY,
         protocol=Protocol(
-            learning_rates=grids(sgdm=0.01, adam=0.01),
+            learning_rates=usual_rates(sgdm=0.01, adam=0.01),
             batch_size=32,
             epochs=epochs if small else 350,
             schedule="cosine" if small else "halving",

@@ -13,7 +13,7 @@ from experiments.data.digits import fake_digits, load_digits
 from experiments.data.images import fake_labelled_images, load_labelled_images
 from experiments.models.lenet import InnerLeNet, LeNet
 from experiments.models.mlp import MLP
-from experiments.rates import grids
+from experiments.rates import usual_rates
 from experiments.recipe import Recipe
 from experiments.task import Batch, Data, Metric, Protocol, Task, Variables, gradient_of
 
@@ -175,7 +175,7 @@ def cifar(
             outputs=classes, **(cpu if small else paper)
         ),
         protocol=Protocol(
-            learning_rates=grids(sgdm=sgdm, adam=adam[not small]),
+            learning_rates=usual_rates(sgdm=sgdm, adam=adam[not small]),
             batch_size=64 if small else 128,
             epochs=epochs if small else 200,
             schedule=schedule or ("cosine" if small else "step"),
@@ -202,7 +202,7 @@ def mnist(name: str, preset: str, *, dataset: str) -> Task:
         preset=preset,
         model=InnerLeNet(outputs=10),
         protocol=Protocol(
-            learning_rates=grids(sgdm=0.01, adam=1e-3),
+            learning_rates=usual_rates(sgdm=0.01, adam=1e-3),
             batch_size=64 if small else 128,
             epochs=5 if small else 50,
             schedule="cosine" if small else "step",
@@ -223,7 +223,7 @@ def cifar10_lenet(name: str, preset: str) -> Task:
         preset=preset,
         model=LeNet(outputs=10),
         protocol=Protocol(
-            learning_rates=grids(sgdm=0.01, adam=1e-3),
+            learning_rates=usual_rates(sgdm=0.01, adam=1e-3),
             batch_size=128,
             epochs=10,
             schedule="constant",
@@ -243,7 +243,7 @@ def digits(name: str, preset: str) -> Task:
         preset=preset,
         model=MLP(hidden=(64, 64), outputs=10),
         protocol=Protocol(
-            learning_rates=grids(sgdm=0.1, adam=3e-3),
+            learning_rates=usual_rates(sgdm=0.1, adam=3e-3),
             batch_size=32,
             epochs=10,
             schedule="cosine",

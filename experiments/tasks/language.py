@@ -12,7 +12,7 @@ import optax
 from experiments.data.text import fake_characters, fake_words, load_characters, load_words
 from experiments.models.lstm import LSTMLanguageModel
 from experiments.models.transformer import DecoderLanguageModel
-from experiments.rates import grids
+from experiments.rates import usual_rates
 from experiments.task import Batch, Data, Metric, Protocol, Task, Variables, gradient_of
 
 PERPLEXITY = Metric("perplexity", "perplexity", higher_is_better=False)
@@ -156,7 +156,7 @@ def lstm(
         metric=PERPLEXITY,
         derive=with_perplexity,
         protocol=Protocol(
-            learning_rates=grids(sgdm=1.0, adam=2e-3 if small else 1e-3),
+            learning_rates=usual_rates(sgdm=1.0, adam=2e-3 if small else 1e-3),
             batch_size=batch_size,
             epochs=epochs if small else 39,
             schedule="cosine" if small else "step",
@@ -194,7 +194,7 @@ def decoder(name: str, preset: str) -> Task:
         metric=_BITS,
         derive=_with_bits,
         protocol=Protocol(
-            learning_rates=grids(sgdm=0.1, adam=3e-3 if small else 1e-3),
+            learning_rates=usual_rates(sgdm=0.1, adam=3e-3 if small else 1e-3),
             batch_size=16 if small else 64,
             epochs=6 if small else 80,
             schedule="warmup-cosine",
@@ -224,7 +224,7 @@ def tiny_decoder(name: str, preset: str) -> Task:
         metric=_BITS,
         derive=_with_bits,
         protocol=Protocol(
-            learning_rates=grids(sgdm=0.1, adam=3e-3),
+            learning_rates=usual_rates(sgdm=0.1, adam=3e-3),
             batch_size=4,
             epochs=3,
             schedule="warmup-cosine",

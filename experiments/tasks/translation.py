@@ -22,7 +22,7 @@ from experiments.data.parallel_text import (
 from experiments.data.text import Vocabulary
 from experiments.errors import require
 from experiments.models.seq2seq import Translator
-from experiments.rates import grids
+from experiments.rates import usual_rates
 from experiments.task import (
     Batch,
     Data,
@@ -60,7 +60,7 @@ def translation(name: str, preset: str) -> Task:
                 data_dir, vocabulary=vocabulary, length=length, train=5_000, measured=500
             ),
             Protocol(
-                learning_rates=grids(sgdm=0.5, adam=4e-3),
+                learning_rates=usual_rates(sgdm=0.5, adam=4e-3),
                 batch_size=32,
                 epochs=5,
                 schedule="warmup-cosine",
@@ -77,7 +77,7 @@ def translation(name: str, preset: str) -> Task:
         length,
         lambda data_dir: read_wmt16(data_dir, vocabulary=vocabulary, length=length),
         Protocol(
-            learning_rates=grids(sgdm=0.5, adam=1e-3),
+            learning_rates=usual_rates(sgdm=0.5, adam=1e-3),
             batch_size=128,
             epochs=6,
             schedule="warmup-cosine",

@@ -14,7 +14,7 @@ import optax
 
 from experiments.data.images import fake_labelled_images, load_labelled_images
 from experiments.models.vae import VAE
-from experiments.rates import grids
+from experiments.rates import usual_rates
 from experiments.task import Batch, Metric, Protocol, Task, Variables, gradient_of
 
 _ELBO = Metric("elbo_loss", "negative ELBO [nats]", higher_is_better=False)
@@ -42,7 +42,7 @@ def vae(name: str, preset: str) -> Task:
         metric=_ELBO,
         loss="elbo_loss",
         protocol=Protocol(
-            learning_rates=grids(sgdm=6e-3, adam=2e-3 if small else 1e-3),
+            learning_rates=usual_rates(sgdm=6e-3, adam=2e-3 if small else 1e-3),
             batch_size=128,
             epochs=6 if small else 50,
             schedule="cosine" if small else "constant",

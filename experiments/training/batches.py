@@ -1,5 +1,6 @@
 """Which examples a step sees: drawn inside a program, or read ahead by Grain in a loop."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,17 +59,24 @@ def training_batches(data: Data, batch_size: int, seed: int, epochs: int) -> Any
     """
     import grain  # not installed where nothing is trained in a loop
 
-    indices = grain.MapDataset.range(number_of_examples(data.train)).seed(seed)
-    ordered = indices if data.ordered else indices.shuffle()
-    # Indices are batched, not examples: the arrays are then cut once a batch.
-    batches = ordered.batch(batch_size, drop_remainder=True).repeat(epochs)
+    count, steps = number_of_examples(data.train), steps_per_epoch(data, batch_size)
 
-    def read(indices: np.ndarray, generator: np.random.Generator) -> Examples:
-        batch = take(data.train, indices)
+    # Grain is handed steps, and an epoch's order is drawn at once: examples one by one would take
+    # it longer than a small network takes to learn from them.
+    @functools.lru_cache(maxsize=1)
+    def order(epoch: int) -> np.ndarray:
+        if data.ordered:
+            return np.arange(count)
+        return np.random.default_rng((seed, epoch)).permutation(count)
+
+    def read(step: int, generator: np.random.Generator) -> Examples:
+        epoch, place = divmod(step, steps)
+        batch = take(data.train, order(epoch)[place * batch_size :][:batch_size])
         return data.augment(batch, generator) if data.augment else batch
 
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_READ_AHEAD)
-    return iter(batches.random_map(read).to_iter_dataset(options))
+    numbers = grain.MapDataset.range(steps * epochs).seed(seed)
+    return iter(numbers.random_map(read).to_iter_dataset(options))
 
 
 def stacked_batches(

@@ -3,28 +3,22 @@
 import contextlib
 import dataclasses
 import functools
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.arms import SAM, SAM_EQUAL
-from experiments.folder import number
 from experiments.provenance import describe_environment
-from experiments.task import Data, Examples, Task, check_parameters
-from experiments.training.batches import steps_per_epoch, take, training_batches
-from experiments.training.checkpoints import Checkpoints, Snapshot
-from experiments.training.program import Program, compile_program, measure
+from experiments.task import Data, Task, check_parameters, fingerprint
+from experiments.training.batches import steps_per_epoch, take
+from experiments.training.checkpoints import Checkpoints
+from experiments.training.program import Program, compile_program
 from experiments.training.result import DIVERGED, FINISHED, Point, Result, RunSpec
-from experiments.training.step import Progress
+from experiments.training.run import Problem, Run, advance_together
 from experiments.training.stopping import stoppable
-
-_DIGITS = 7  # of a float32
 
 Listener = Callable[[int, int, Point | None], None]
 """Told ``(steps done, steps in all, what was just measured)``."""
@@ -51,15 +45,17 @@ class Trainer:
     Attributes:
         task: the problem.
         data: its data.
+        fingerprint: what tells them from other data.
     """
 
     def __init__(self, task: Task, data: Data) -> None:
         check_parameters(task)
         self.task = task
         self.data = data
-        self.measure = jax.jit(task.measure)
+        self.fingerprint = fingerprint(data)
+        self._problem = Problem(task, data, jax.jit(task.measure))
         # What was compiled last: older programs are not asked for again, but would hold memory.
-        self._compiled: tuple[tuple[RunSpec, int], Program] | None = None
+        self._compiled: tuple[RunSpec, Program] | None = None
         self._environment = functools.cache(describe_environment)
 
     def run(
@@ -80,7 +76,7 @@ class Trainer:
         """
         began = time.monotonic()
         program, compile_seconds = self._program(spec)
-        run = _Run(self, spec, program)
+        run = self._begun(spec, program)
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(Checkpoints(keeping.folder)) if keeping else None
             if checkpoints and (snapshot := checkpoints.newest(run.progress)):
@@ -98,7 +94,7 @@ class Trainer:
         return self._result(run, compile_seconds, time.monotonic() - began)
 
     def run_at_once(self, specs: Sequence[RunSpec]) -> list[Result]:
-        """Trains runs that differ in nothing but their seeds, one step of all at a time.
+        """Trains runs that differ in nothing but seeds and rates, one step of all at a time.
 
         What one computes is what :meth:`run` does but for rounding; of the time that all take each
         is given its share. If there is no memory for all, they are trained one after the other.
@@ -111,8 +107,8 @@ class Trainer:
         began = time.monotonic()
         try:
             program, compile_seconds = self._program(specs[0], len(specs))
-            runs = [_Run(self, spec, program) for spec in specs]
-            _advance_together(runs, program)
+            runs = [self._begun(spec, program) for spec in specs]
+            advance_together(runs, program)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -123,7 +119,7 @@ class Trainer:
         ]
 
     def _result(
-        self, run: "_Run", compile_seconds: float, wall_seconds: float, at_once: int = 1
+        self, run: Run, compile_seconds: float, wall_seconds: float, at_once: int = 1
     ) -> Result:
         spec = run.spec
         return Result(
@@ -137,11 +133,15 @@ class Trainer:
             points=run.points,
             compile_seconds=round(compile_seconds, 3),
             wall_seconds=round(wall_seconds, 3),
-            temporary_bytes=run.program.temporary_bytes,
+            step_bytes=run.program.step_bytes,
             error=None,
             environment=self._environment(),
+            data=self.fingerprint,
             at_once=at_once,
         )
+
+    def _begun(self, spec: RunSpec, program: Program) -> Run:
+        return Run(self._problem, spec, program, self.epochs(spec))
 
     def epochs(self, spec: RunSpec) -> int:
         """Returns the number of passes: SAM at equal gradients has half of them."""
@@ -149,134 +149,23 @@ class Trainer:
         return max(1, epochs // 2) if spec.arm == SAM_EQUAL else epochs
 
     def _program(self, spec: RunSpec, at_once: int = 1) -> tuple[Program, float]:
-        """Returns the compiled parts and the seconds that took, 0 for known ones."""
-        shared = (dataclasses.replace(spec, seed=0), at_once)
+        """Returns the compiled parts and the seconds that took, 0 for known ones.
+
+        A step for more runs at once than are asked for serves too, but for one run alone: that is
+        computed in one way, whatever was compiled before.
+        """
+        shared = dataclasses.replace(spec, seed=0, learning_rate=1.0)
         if self._compiled and self._compiled[0] == shared:
-            return self._compiled[1], 0.0
+            known = self._compiled[1]
+            if known.at_once == at_once or known.at_once > at_once > 1:
+                return known, 0.0
         began = time.monotonic()
         size = self.task.protocol.batch_size
         steps = self.epochs(spec) * steps_per_epoch(self.data, size)
         batch = take(self.data.train, np.arange(size))
         program = compile_program(self.task, spec, steps, batch, at_once)
-        self._compiled = (shared, program)
+        self._compiled = shared, program
         return program, time.monotonic() - began
-
-
-class _Run:
-    """A run under way: what it has come to, and how it goes on."""
-
-    def __init__(self, trainer: Trainer, spec: RunSpec, program: Program) -> None:
-        self.spec, self.program = spec, program
-        self._trainer = trainer
-        self._seed = jnp.uint32(spec.seed)
-        size = trainer.task.protocol.batch_size
-        epochs = trainer.epochs(spec)
-        self.epoch_steps = steps_per_epoch(trainer.data, size)
-        self.steps = epochs * self.epoch_steps
-        self._batches = training_batches(trainer.data, size, spec.seed, epochs)
-        self.progress: Progress = program.start(self._seed)
-        self.points: list[Point] = []
-        self.steps_done = 0
-        self._losses: list[Any] = []  # of this epoch
-        self._seconds = 0.0
-        self._epoch_began = time.monotonic()
-        self.diverged = False
-
-    @property
-    def over(self) -> bool:
-        """Whether there is nothing more to do."""
-        return self.diverged or self.steps_done == self.steps
-
-    def advance(self) -> Point | None:
-        """Does one step, and measures after an epoch's last."""
-        self.progress, loss = self.program.step(self.progress, self.next_batch(), self._seed)
-        self._losses.append(loss)
-        self.steps_done += 1
-        if self.steps_done % self.epoch_steps:
-            return None
-        losses = [float(loss) for loss in self._losses]  # waits for the steps
-        point = self.end_epoch(losses, time.monotonic() - self._epoch_began)
-        self._losses = []
-        self._epoch_began = time.monotonic()
-        return point
-
-    def next_batch(self) -> Examples:
-        """Returns what the next step learns from."""
-        return next(self._batches)
-
-    def end_epoch(self, losses: Sequence[float], seconds: float) -> Point:
-        """Measures; ``losses`` are those of the epoch's steps, which took ``seconds``."""
-        train_loss = float(np.mean(losses))
-        self._seconds += seconds
-        variables = self.program.evaluated(self.progress)
-        validation, test = (self._measures(variables, part) for part in ("validation", "test"))
-        point = Point(
-            epoch=self.steps_done // self.epoch_steps,
-            step=self.steps_done,
-            seconds=round(self._seconds, 3),
-            train_loss=number(train_loss, _DIGITS),
-            validation=validation,
-            test=test,
-        )
-        self.points.append(point)
-        self.diverged = not math.isfinite(train_loss) or None in validation.values()
-        return point
-
-    def _measures(self, variables: Any, part: str) -> Mapping[str, float | None]:
-        examples = getattr(self._trainer.data, part)
-        measures = measure(self._trainer.task, self._trainer.measure, variables, examples)
-        return {name: number(value, _DIGITS) for name, value in measures.items()}
-
-    def snapshot(self) -> Snapshot:
-        """Returns all that the rest of the run depends on."""
-        losses = [float(loss) for loss in self._losses]
-        self._seconds += time.monotonic() - self._epoch_began
-        self._epoch_began = time.monotonic()
-        return Snapshot(
-            self.progress,
-            {
-                "batches": self._batches.get_state(),
-                "losses": losses,
-                "seconds": self._seconds,
-                "points": [dataclasses.asdict(point) for point in self.points],
-            },
-        )
-
-    def go_on_from(self, snapshot: Snapshot) -> None:
-        """Continues where another process stopped."""
-        self.progress = jax.tree.map(jnp.asarray, snapshot.progress)
-        self.steps_done = int(self.progress.steps)
-        self._batches.set_state(snapshot.notes["batches"])
-        self._losses = list(snapshot.notes["losses"])
-        self._seconds = snapshot.notes["seconds"]
-        self.points = [Point(**point) for point in snapshot.notes["points"]]
-        self._epoch_began = time.monotonic()
-
-
-def _advance_together(runs: Sequence[_Run], program: Program) -> None:
-    """Takes all runs to their ends; one that diverged is no longer measured.
-
-    Args:
-        runs: of one length.
-        program: compiled for as many.
-    """
-    seeds = jnp.array([run.spec.seed for run in runs], jnp.uint32)
-    progress: Progress = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *[run.progress for run in runs]
-    )
-    while any(not run.over for run in runs):
-        began, losses = time.monotonic(), []
-        for _ in range(runs[0].epoch_steps):
-            batch = jax.tree.map(lambda *rows: np.stack(rows), *[run.next_batch() for run in runs])
-            progress, loss = program.step(progress, batch, seeds)
-            losses.append(loss)
-        of_all = np.array(losses)  # waits for the steps
-        share = (time.monotonic() - began) / len(runs)
-        for place, run in enumerate(runs):
-            if not run.over:
-                run.progress = jax.tree.map(lambda leaf: leaf[place], progress)  # noqa: B023
-                run.steps_done += run.epoch_steps
-                run.end_epoch(of_all[:, place].tolist(), share)
 
 
 def _stoppable(keeping: Keeping | None) -> contextlib.AbstractContextManager[Callable[[], bool]]:

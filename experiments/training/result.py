@@ -94,10 +94,12 @@ class Result:
         points: what was measured, in order.
         compile_seconds: of the step; 0 if an earlier run had compiled it.
         wall_seconds: of everything.
-        temporary_bytes: what a step allocates beside arguments and results.
+        step_bytes: what a step has in memory, arguments and all.
         error: what failed, None otherwise.
         environment: date, versions, device, commit.
-        at_once: number of seeds that a step was for; times are this one's share.
+        data: :func:`~experiments.task.fingerprint` of what was trained and measured on; None if
+            the run failed.
+        at_once: number of runs that a step was for; times are this one's share.
     """
 
     spec: RunSpec
@@ -110,9 +112,10 @@ class Result:
     points: Sequence[Point]
     compile_seconds: float
     wall_seconds: float
-    temporary_bytes: int | None
+    step_bytes: int | None
     error: str | None
     environment: Mapping[str, Any]
+    data: str | None
     at_once: int = 1
 
     def best(self) -> Point | None:
@@ -138,9 +141,11 @@ def read_results(files: Iterable[Path]) -> tuple[list[Result], list[str]]:
     """Reads results files.
 
     Returns:
-        The results, a run's last line winning, and a complaint for each line that is none.
+        The results, the last line of a run on some data winning, and a complaint for each line that
+        is none. Lines that do not say what data they are of were written before that was recorded:
+        they are none, and a file has one complaint of all of them.
     """
-    found: dict[str, Result] = {}
+    found: dict[tuple[str, str | None], Result] = {}
     complaints = []
     for file in files:
         try:
@@ -148,16 +153,26 @@ def read_results(files: Iterable[Path]) -> tuple[list[Result], list[str]]:
         except OSError as error:
             complaints.append(f"{file.name}: cannot be read ({error.strerror})")
             continue
+        older = 0
         for number, line in enumerate(lines, 1):
             try:
                 result = _read(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 complaints.append(f"{file.name}, line {number}: no result, skipped ({error})")
                 continue
-            found[result.spec.key] = result
+            if result:
+                found[result.spec.key, result.data] = result
+            older += not result
+        if older:
+            complaints.append(
+                f"{file.name}: {older} lines do not say what data they are of and are skipped"
+            )
     return list(found.values()), complaints
 
 
-def _read(fields: dict[str, Any]) -> Result:
-    points = [Point(**point) for point in fields.pop("points")]
-    return Result(spec=RunSpec(**fields.pop("spec")), points=points, **fields)
+def _read(fields: dict[str, Any]) -> Result | None:
+    """Reads a line; None if it does not say what data it is of."""
+    spec, points = RunSpec(**fields.pop("spec")), fields.pop("points")
+    if "data" not in fields:
+        return None
+    return Result(spec=spec, points=[Point(**point) for point in points], **fields)

@@ -1,6 +1,7 @@
 """Shapes of the learning rate over a run, as multiples of the rate that is tuned."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import optax
 
@@ -46,7 +47,7 @@ def method_of(
     protocol: Protocol,
     optimizer: str,
     arm: str,
-    learning_rate: float,
+    learning_rate: Any,
     steps: int,
     weight_decay: float | None = None,
 ) -> Method:
@@ -56,7 +57,7 @@ def method_of(
         protocol: gives schedule, weight decay and clipping.
         optimizer: key into ``arms.OPTIMIZERS``.
         arm: as for :func:`~experiments.arms.read_arm`.
-        learning_rate: what the schedule is multiplied by.
+        learning_rate: what the schedule is multiplied by; may be traced.
         steps: number of steps of the whole run.
         weight_decay: in place of the protocol's, None for that.
     """

@@ -64,7 +64,7 @@ PROTOCOL = Protocol(
     batch_size=8,
     epochs=4,
     schedule="constant",
-    learning_rates=dict.fromkeys(OPTIMIZERS, (0.05,)),
+    learning_rates=dict.fromkeys(OPTIMIZERS, 0.05),
     weight_decay=None,
 )
 TRAINING = constant.Training(

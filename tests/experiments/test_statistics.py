@@ -25,6 +25,40 @@ def test_interval_is_students():
     )
 
 
+def normal(generator, shape):
+    return generator.normal(0.3, 1.0, shape)
+
+
+def heavy_tailed(generator, shape):
+    return 0.3 + generator.standard_t(4, shape)
+
+
+def accuracies(generator, shape):
+    """Differences of two arms' accuracies on 360 examples, on which seeds differ as well."""
+    ability = generator.normal(0.96, 0.005, shape)
+    return 100 * (generator.binomial(360, ability - 0.003) - generator.binomial(360, ability)) / 360
+
+
+@pytest.mark.parametrize("count", [5, 10, 20])
+@pytest.mark.parametrize(
+    ("draw", "mean", "error"),
+    [(normal, 0.3, 0.01), (heavy_tailed, 0.3, 0.02), (accuracies, -0.3, 0.02)],
+)
+def test_intervals_cover_as_often_as_they_say(draw, mean, error, count):
+    trials = draw(np.random.default_rng(count), (4000, count))
+    found = np.array([mean_interval(trial) for trial in trials])
+    covered = np.mean(abs(found[:, 0] - mean) <= found[:, 1])
+    assert abs(covered - 0.95) < error
+
+
+@pytest.mark.parametrize("count", [5, 10])
+def test_a_table_without_differences_says_one_in_twenty_times_that_there_is_one(count):
+    trials = np.random.default_rng(0).normal(size=(1500, 30, count))
+    nothing = np.zeros(count)
+    least = [min(holm([paired_p_value(one, nothing) for one in table])) for table in trials]
+    assert 0.035 < np.mean(np.array(least) < 0.05) < 0.065
+
+
 def test_paired_difference_is_the_paired_t_test():
     interval = paired_difference(VALUES, REFERENCE)
     expected = stats.ttest_rel(VALUES, REFERENCE).confidence_interval()

@@ -21,9 +21,7 @@ def prepare(config: Config, progress: Progress) -> Callable[[Item], list[Record]
     task = load_task(config.task)
     if task.score:
         raise UsageError(f"the task {config.task} is measured by more than means; take another")
-    grids = {name: task.protocol.learning_rates[name] for name in config.optimizers}
-    usual = {name: grid[len(grid) // 2] for name, grid in grids.items()}
-    trainer = Trainer(config, Simulator(config, task), usual)
+    trainer = Trainer(config, Simulator(config, task), task.protocol.learning_rates)
     return lambda item: trainer.records_of(item, progress)
 
 

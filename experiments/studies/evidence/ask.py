@@ -27,7 +27,7 @@ class RunConfig:
     arm: str = one(
         str, "s=1", None, "plain, nesterov, schedule-free, sam, sam-equal, s=N or s=N/PREDICTOR"
     )
-    learning_rate: float | None = one(positive, None, "RATE", shown="the middle of the task's grid")
+    learning_rate: float | None = one(positive, None, "RATE", shown="the usual one of the task")
     weight_decay: float | None = one(positive, None, "DECAY", shown="the task's")
     seed: int = one(seed, 0, "N")
     epochs: int | None = one(count, None, "N", shown="the task's")
@@ -54,9 +54,9 @@ class SweepConfig:
     data_dir: str | None = data_dir()
     output: Path = one(Path, RESULTS, "DIR")
     seeds_at_once: int = one(
-        count, 1, "N", "train up to N seeds in one step: for a GPU with memory for it"
+        count, 1, "N", "train up to N runs of an arm in one step: small tasks, or a large GPU"
     )
-    dry_run: bool = switch("only list the rows and their runs")
+    dry_run: bool = switch("only list the rows and the runs that they have at least")
 
     def completed(self) -> "SweepConfig":
         """Checks what the options alone do not say."""
@@ -90,8 +90,9 @@ SWEEP = Command(
     name="sweep",
     summary="run the registered rows: tune on validation, then report seeds",
     about=(
-        "Runs rows of a table: for each arm the learning rate is chosen on validation from "
-        "the same number of rates, with seeds of its own, then the reported seeds are run. "
+        "Runs rows of a table: for each arm the learning rate is chosen on validation, with seeds "
+        "of its own, from rates a factor of 2 apart, which go on until the best lies inside; then "
+        "the reported seeds are run. "
         "Results are appended to a file per row; what the folder has is not run again, so a "
         "sweep that was stopped goes on where it was. Runs that diverge or fail are recorded "
         "and the sweep goes on."

@@ -1,27 +1,27 @@
-"""What results say: paired differences by bootstrap, performance profiles, areas over rates."""
+"""What results say: paired differences by Student's t and Holm, profiles, areas over rates."""
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.arms import NESTEROV, PLAIN, PREDICTION, SAM_EQUAL, SCHEDULE_FREE, read_arm
-from experiments.statistics import Interval, paired_difference
+from experiments.arms import NESTEROV, PLAIN, PREDICTION, read_arm
+from experiments.statistics import (
+    CONFIDENCE,
+    Interval,
+    holm,
+    paired_difference,
+    paired_p_value,
+)
 from experiments.studies.evidence.summaries import ArmSummary, RowSummary, of_study
 
-REFERENCES = (PLAIN, NESTEROV)
-"""The arms that prediction is held against."""
-
-PROFILED = (PLAIN, NESTEROV, "s=1", "s=2", "s=3", SCHEDULE_FREE, SAM_EQUAL)
+PROFILED = (PLAIN, NESTEROV, "s=1", "s=2", "s=3")
 """The arms of performance profiles, which take the rows that have all of them."""
 
 FACTORS = np.linspace(1, 4, 301)
 """The costs up to which profiles go, as multiples of the best arm's."""
-
-_RESAMPLES = 9_999
-_RESAMPLING_SEED = 0
 
 
 class Effect(NamedTuple):
@@ -31,36 +31,40 @@ class Effect(NamedTuple):
         row: name of the row.
         arm: the arm.
         reference: what it is compared with.
-        improvement: the mean; positive is better, whichever way the metric goes.
-        low: lower end of the 95 % interval by paired bootstrap.
-        high: upper end.
-        student: the interval by Student's t, in the same unit.
+        improvement: mean and 95 % interval by Student's t; positive is better, whichever way the
+            metric goes.
+        p_value: of no difference, by Student's t; of a table of effects adjusted by Holm.
     """
 
     row: str
     arm: str
     reference: str
-    improvement: float
-    low: float
-    high: float
-    student: Interval
+    improvement: Interval
+    p_value: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a difference, at 5 % over the whole table."""
+        return self.p_value < 1 - CONFIDENCE
 
     @property
     def verdict(self) -> str:
-        """``"better"``, ``"worse"`` or ``"undecided"`` by the bootstrap's interval."""
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "undecided"
-
-    @property
-    def student_verdict(self) -> str:
-        """The same by Student's t."""
-        if not self.student.excludes_zero:
+        """``"better"``, ``"worse"`` or ``"undecided"``."""
+        if not self.decided:
             return "undecided"
-        return "better" if self.student.mean > 0 else "worse"
+        return "better" if self.improvement.mean > 0 else "worse"
 
 
 def effect(summary: RowSummary, arm: ArmSummary, reference: ArmSummary) -> Effect | None:
-    """Compares two arms over the seeds that both have; None for fewer than two."""
-    ours, theirs = arm.values, reference.values
+    """Compares two arms of a row over the seeds that both have; None for fewer than two."""
+    return _effect(summary, (arm.arm, arm.values), (reference.arm, reference.values))
+
+
+_Named = tuple[str, Mapping[int, float]]
+
+
+def _effect(summary: RowSummary, arm: _Named, reference: _Named) -> Effect | None:
+    (name, ours), (against, theirs) = arm, reference
     seeds = sorted(set(ours) & set(theirs))
     if len(seeds) < 2:
         return None
@@ -68,78 +72,109 @@ def effect(summary: RowSummary, arm: ArmSummary, reference: ArmSummary) -> Effec
     scale = 100 * sign / abs(statistics.fmean(theirs[seed] for seed in seeds))
     a = scale * np.array([ours[seed] for seed in seeds])
     b = scale * np.array([theirs[seed] for seed in seeds])
-    low, high = bootstrap_interval(a - b)
-    return Effect(
-        summary.row.name,
-        arm.arm,
-        reference.arm,
-        float(np.mean(a - b)),
-        low,
-        high,
-        paired_difference(a, b),
-    )
+    return Effect(summary.row.name, name, against, paired_difference(a, b), paired_p_value(a, b))
 
 
-def bootstrap_interval(differences: np.ndarray) -> tuple[float, float]:
-    """Returns the percentile interval, 95 %, of the mean of paired differences."""
-    from scipy.stats import bootstrap
-
-    low, high = bootstrap(
-        (differences,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(_RESAMPLING_SEED),
-    ).confidence_interval
-    return float(low), float(high)
+def table_of(effects: Sequence[Effect | None]) -> list[Effect]:
+    """Returns the effects that there are, their p-values adjusted for all of them by Holm."""
+    found = [one for one in effects if one is not None]
+    adjusted = holm([one.p_value for one in found])
+    return [one._replace(p_value=p) for one, p in zip(found, adjusted, strict=True)]
 
 
-def effects(summaries: Sequence[RowSummary], reference: str) -> list[Effect]:
-    """Returns the effects of prediction in these rows against ``plain`` or ``nesterov``."""
-    found = [
-        effect(summary, arm, against)
-        for summary in summaries
-        if (against := summary.arm(reference))
-        for arm in summary.arms
-        if is_prediction(arm.arm, summary.row.optimizer)
-    ]
-    return [one for one in found if one is not None]
+def effects_in(summary: RowSummary) -> list[Effect]:
+    """Returns the effects of all arms of a row against the plain one: a table of its own."""
+    plain = summary.arm(PLAIN)
+    others = [arm for arm in summary.arms if plain and arm is not plain]
+    return table_of([effect(summary, arm, plain) for arm in others if plain])
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A study in which prediction is held against each of ``REFERENCES``.
-
-    Attributes:
-        study: its name.
-        rows: those that have results.
-        effects: of prediction in these rows, by reference; only references that there are
-            effects against.
-        profiles: of ``PROFILED`` by ``FACTORS``; empty if no row has all of them.
-    """
-
-    study: str
-    rows: Sequence[RowSummary]
-    effects: Mapping[str, Sequence[Effect]]
-    profiles: Mapping[str, np.ndarray]
-
-
-def compare(study: str, summaries: Sequence[RowSummary]) -> Comparison:
-    """Returns the comparison of a study, out of all rows."""
-    rows = of_study(study, summaries)
-    found = {reference: effects(rows, reference) for reference in REFERENCES}
-    return Comparison(
-        study=study,
-        rows=rows,
-        effects={reference: some for reference, some in found.items() if some},
-        profiles=performance_profile(rows, PROFILED, FACTORS),
-    )
+def area_effects(summary: RowSummary) -> list[Effect]:
+    """Returns the same of the areas over the rates of a row that reports them all."""
+    areas = {
+        name: area_over_rates([arm for arm in summary.arms if arm.arm == name])
+        for name in dict.fromkeys(arm.arm for arm in summary.arms)
+    }
+    plain = (PLAIN, areas.pop(PLAIN, {}))
+    return table_of([_effect(summary, other, plain) for other in areas.items()])
 
 
 def is_prediction(arm: str, optimizer: str) -> bool:
     """Whether an arm predicts weights."""
     read = read_arm(arm, optimizer)
     return read.form == PREDICTION and read.horizon > 0
+
+
+def _is_nesterov(arm: str, optimizer: str) -> bool:
+    del optimizer
+    return arm == NESTEROV
+
+
+class Question(NamedTuple):
+    """What a table of effects asks of all rows of a study.
+
+    Attributes:
+        of: whether an arm of an optimizer is asked about.
+        what: how the arms are called.
+        reference: what they are held against.
+        against: how that is called.
+    """
+
+    of: Callable[[str, str], bool]
+    what: str
+    reference: str
+    against: str
+
+
+_PLAIN, _NESTEROV = "the plain optimizer", "Nesterov/NAdam"
+QUESTIONS = (
+    Question(is_prediction, "Prediction", PLAIN, _PLAIN),
+    Question(is_prediction, "Prediction", NESTEROV, _NESTEROV),
+    Question(_is_nesterov, _NESTEROV, PLAIN, _PLAIN),
+)
+"""Each is answered by a table of its own, which its p-values are adjusted for."""
+
+
+def answers(summaries: Sequence[RowSummary], question: Question) -> list[Effect]:
+    """Returns the table of effects in these rows that a question asks for."""
+    return table_of(
+        [
+            effect(summary, arm, against)
+            for summary in summaries
+            if (against := summary.arm(question.reference))
+            for arm in summary.arms
+            if question.of(arm.arm, summary.row.optimizer)
+        ]
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A study in which arms are held against each other over many rows.
+
+    Attributes:
+        study: its name.
+        rows: those that have results.
+        effects: in these rows, by question; only questions with an answer.
+        profiles: of ``PROFILED`` by ``FACTORS``; empty if no row has all of them.
+    """
+
+    study: str
+    rows: Sequence[RowSummary]
+    effects: Mapping[Question, Sequence[Effect]]
+    profiles: Mapping[str, np.ndarray]
+
+
+def compare(study: str, summaries: Sequence[RowSummary]) -> Comparison:
+    """Returns the comparison of a study, out of all rows."""
+    rows = of_study(study, summaries)
+    found = {question: answers(rows, question) for question in QUESTIONS}
+    return Comparison(
+        study=study,
+        rows=rows,
+        effects={question: some for question, some in found.items() if some},
+        profiles=performance_profile(rows, PROFILED, FACTORS),
+    )
 
 
 def performance_profile(
@@ -182,8 +217,7 @@ def performance_profile(
 def area_over_rates(arms: Sequence[ArmSummary]) -> Mapping[int, float]:
     """Returns by seed the mean test metric over the logarithmic grid of learning rates.
 
-    By the trapezoidal rule in log γ, divided by the grid's length; a seed that was lost at a rate
-    has no area, and one rate has none.
+    By the trapezoidal rule in log γ, divided by the grid's length; one rate has no area.
 
     Args:
         arms: one arm at each of its rates.

@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 
 from experiments.arms import NESTEROV, PLAIN, SAM_EQUAL, SCHEDULE_FREE, read_arm
 from experiments.figures import save
-from experiments.studies.evidence.effects import FACTORS, Comparison, Effect, is_prediction
+from experiments.studies.evidence.effects import (
+    FACTORS,
+    Comparison,
+    Effect,
+    Question,
+    is_prediction,
+)
 from experiments.studies.evidence.summaries import ArmSummary, RowSummary, mean_of
 
 _COLOURS = {
@@ -45,21 +51,23 @@ def plot_comparison(folder: Path, comparison: Comparison) -> None:
         _curves(folder / f"curves-{summary.row.name}.png", summary)
 
 
-def _forest(file: Path, effects: Mapping[str, Sequence[Effect]]) -> None:
+def _forest(file: Path, effects: Mapping[Question, Sequence[Effect]]) -> None:
+    """A panel for each question; a point is filled where its difference is decided by Holm."""
     lines = max(map(len, effects.values()))
     figure = Figure(figsize=(6 * len(effects), 1.2 + 0.24 * lines), layout="constrained")
     panels = figure.subplots(1, len(effects), squeeze=False)[0]
-    for axes, (reference, found) in zip(panels, effects.items(), strict=True):
+    for axes, (question, found) in zip(panels, effects.items(), strict=True):
         for place, one in enumerate(found):
             colour = _VERDICT_COLOURS[one.verdict]
-            axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2)
-            axes.plot(one.improvement, place, "o", color=colour, markersize=5)
+            mean, half_width = one.improvement
+            face = colour if one.decided else "white"
+            axes.errorbar(mean, place, xerr=half_width, fmt="o", color=colour, mfc=face, ms=5)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(found)), [f"{one.row}, {one.arm}" for one in found], fontsize=8)
-        axes.invert_yaxis()
+        axes.set_ylim(lines - 0.5, -0.5)  # lines of all panels are as far apart
         _percent_axis(axes)
         axes.set_xlabel("improvement of the test metric [%]")
-        axes.set_title(f"against {reference}")
+        axes.set_title(f"{question.what} against {question.against}", fontsize=10)
         axes.grid(axis="x", alpha=0.3)
     _save(figure, file)
 
@@ -166,7 +174,7 @@ def _panels(figure: Figure, summaries: Sequence[RowSummary]) -> Iterator[tuple[A
 
 
 def _horizons(summaries: Sequence[RowSummary]) -> Figure:
-    """By the number of steps predicted ahead; the rows have one learning rate for all of them."""
+    """By the number of steps predicted ahead, each number at its own learning rate."""
     figure = Figure(figsize=(4.2 * len(summaries), 3.4), layout="constrained")
     for axes, summary in _panels(figure, summaries):
         points = []

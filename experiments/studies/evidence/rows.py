@@ -8,9 +8,20 @@ from typing import Any
 
 from experiments.arms import OPTIMIZERS, read_arm
 from experiments.errors import UsageError, unknown_name
+from experiments.registered import check_apart
 from experiments.tasks import PRESETS, TASKS
 
-STUDIES = ("main", "wider", "horizon", "decay", "robustness", "predictors", "others")
+STUDIES = (
+    "main",
+    "again",
+    "baselines",
+    "horizon",
+    "decay",
+    "robustness",
+    "predictors",
+    "others",
+    "papers",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,9 +37,14 @@ class Row:
         arms: names of arms.
         seeds: those that are reported.
         tuning_seeds: those that the learning rate is chosen on, none of ``seeds``.
-        learning_rates: the grid; None for the task's.
-        every_rate: whether all rates are reported, none chosen.
+        first_rates: the learning rates that the choice of each arm begins with, as exponents of 2
+            that multiply the optimizer's usual rate on the task; neighbours of each other.
+        most_rates: the number of rates from which on a choice is not extended.
+        learning_rates: the rates that are reported, all of them; None for the best of each arm.
         weight_decay: None for the task's.
+        data: :func:`~experiments.task.fingerprint` of the data, where a task has several; None for
+            whatever is there.
+        note: what a reader of its table must know.
     """
 
     name: str
@@ -38,10 +54,13 @@ class Row:
     optimizer: str
     arms: Sequence[str]
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
-    tuning_seeds: Sequence[int] = (1000,)
+    tuning_seeds: Sequence[int] = (1000, 1001, 1002)
+    first_rates: Sequence[int] = (-1, 0, 1)
+    most_rates: int = 9
     learning_rates: Sequence[float] | None = None
-    every_rate: bool = False
     weight_decay: float | None = None
+    data: str | None = None
+    note: str = ""
 
 
 def read_rows(file: Path) -> Sequence[Row]:
@@ -84,8 +103,18 @@ def _row(number: int, entry: Mapping[str, Any], file: str) -> Row:
             read_arm(arm, row.optimizer)
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from error
-    if both := set(row.seeds) & set(row.tuning_seeds):
-        raise UsageError(f"{where}: seeds {sorted(both)} are for tuning and for reporting")
+    try:
+        check_apart(row.seeds, row.tuning_seeds)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    first = row.first_rates
+    if not first or list(first) != list(range(first[0], first[0] + len(first))):
+        raise UsageError(
+            f"{where}: first_rates are exponents of 2, each one more than the last, such as "
+            f"[-1, 0, 1], not {list(first)}"
+        )
+    if row.weight_decay is not None and not OPTIMIZERS[row.optimizer].decays:
+        raise UsageError(f"{where}: {row.optimizer} has no weight decay; leave weight_decay out")
     return row
 
 

@@ -24,13 +24,12 @@ RESULTS_FILE = "results.jsonl"
 def run_single(config: RunConfig) -> int:
     """Trains one run as asked for; returns the exit status."""
     task = load_task(config.task, config.preset)
-    rates = task.protocol.learning_rates[config.optimizer]
     spec = RunSpec(
         task=task.name,
         preset=task.preset,
         optimizer=config.optimizer,
         arm=config.arm,
-        learning_rate=config.learning_rate or rates[len(rates) // 2],
+        learning_rate=config.learning_rate or task.protocol.learning_rates[config.optimizer],
         seed=config.seed,
         epochs=config.epochs,
         weight_decay=config.weight_decay,

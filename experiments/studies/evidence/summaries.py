@@ -2,16 +2,16 @@
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from experiments.arms import PLAIN
 from experiments.statistics import Interval, mean_interval
 from experiments.studies.evidence.planned import (
     chosen_rates,
-    count_runs,
-    rates_of,
     reported_specs,
-    tuning_specs,
+    tuning,
+    wanted_specs,
 )
 from experiments.studies.evidence.rows import Row
 from experiments.task import Protocol
@@ -25,25 +25,30 @@ class ArmSummary:
     Attributes:
         arm: its name.
         learning_rate: the chosen rate.
+        inside: whether rates on both sides of it were tried; of no meaning where none was chosen.
         results: by seed.
         reached: where the seeds that reach the row's target do so, by seed.
+        lost_value: what a seed counts as that diverged, see :func:`worst_of`.
     """
 
     arm: str
     learning_rate: float
+    inside: bool
     results: Mapping[int, Result]
     reached: Mapping[int, Point]
+    lost_value: float | None
 
     @property
     def values(self) -> Mapping[int, float]:
-        """The test metric at the epoch that is best on validation, of seeds that have one."""
-        found = {}
-        for seed, result in self.results.items():
-            best = result.best() if result.status == FINISHED else None
-            value = best.test[result.metric] if best else None
-            if value is not None:
-                found[seed] = value
-        return found
+        """The test metric by seed, at the epoch that is best on validation.
+
+        Seeds that diverged do not drop out: they count as ``lost_value``.
+        """
+        found = {seed: _reported(result) for seed, result in self.results.items()}
+        counted = {
+            seed: self.lost_value if value is None else value for seed, value in found.items()
+        }
+        return {seed: value for seed, value in counted.items() if value is not None}
 
     @property
     def gradients_to_target(self) -> Mapping[int, int]:
@@ -54,28 +59,45 @@ class ArmSummary:
         }
 
     @property
-    def seconds_to_target(self) -> Mapping[int, float]:
-        """The same in seconds of training, at ``seconds_per_step``."""
-        return {seed: point.step * self.seconds_per_step for seed, point in self.reached.items()}
+    def gradients_spent(self) -> Mapping[int, int]:
+        """Of each seed, gradients until the target; if it is not reached, those of a whole run."""
+        whole = {
+            seed: result.steps * result.gradients_per_step for seed, result in self.results.items()
+        }
+        return {**whole, **self.gradients_to_target}
 
     @property
     def lost(self) -> int:
-        """Number of seeds that diverged or failed."""
-        return sum(result.status != FINISHED for result in self.results.values())
+        """Number of seeds that diverged."""
+        return sum(_reported(result) is None for result in self.results.values())
 
     @property
-    def seconds_per_step(self) -> float:
-        """That of the fastest seed: on a shared machine the others were held up by something."""
-        return min(
-            result.points[-1].seconds / result.points[-1].step
-            for result in self.results.values()
-            if result.points
-        )
+    def step_bytes(self) -> int | None:
+        """What a step has in memory."""
+        return next(iter(self.results.values())).step_bytes
 
-    @property
-    def temporary_bytes(self) -> int | None:
-        """What a step allocates."""
-        return next(iter(self.results.values())).temporary_bytes
+
+def worst_of(results: Sequence[Result]) -> float | None:
+    """Returns what a run counts as that diverged: the worst test metric of any run in its row.
+
+    It has learnt nothing, as if it had stopped early; so what counts are, besides what is reported
+    of the others, the values of all runs after their first epoch. None if there is none of either.
+
+    Args:
+        results: all runs of the row that are reported.
+    """
+    reported = [_reported(result) for result in results]
+    first = [result.points[0].test[result.metric] for result in results if result.points]
+    values = [value for value in (*reported, *first) if value is not None]
+    if not values:
+        return None
+    return min(values) if results[0].higher_is_better else max(values)
+
+
+def _reported(result: Result) -> float | None:
+    """Returns the test metric of a run; None if it diverged."""
+    best = result.best() if result.status == FINISHED else None
+    return best.test[result.metric] if best else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,10 +106,10 @@ class RowSummary:
 
     Attributes:
         row: what was registered.
+        data: fingerprint of what it is on; None without results.
         metric: the metric's name.
         higher_is_better: which way it improves.
-        rates: the grid of learning rates.
-        planned: number of runs.
+        planned: number of runs, as far as the results say which they are.
         done: number of those there are results of.
         target: what arms ``reached``: the median over seeds of the plain arm's best
             validation metric. None without plain runs.
@@ -95,9 +117,9 @@ class RowSummary:
     """
 
     row: Row
+    data: str | None
     metric: str
     higher_is_better: bool
-    rates: Sequence[float]
     planned: int
     done: int
     target: float | None
@@ -114,41 +136,57 @@ def summarize_row(row: Row, protocol: Protocol, results: Mapping[str, Result]) -
     Args:
         row: what was registered.
         protocol: of its task.
-        results: all results by key.
+        results: of the row's data, by key.
     """
     known = {key: result for key, result in results.items() if result.status != FAILED}
     complete: list[tuple[str, float, Mapping[int, Result]]] = []
-    done = 0
+    done = planned = 0
     for arm in row.arms:
         rates = chosen_rates(row, protocol, arm, known)
         specs = reported_specs(row, rates, arm)
-        wanted = [*tuning_specs(row, protocol, arm), *specs]
+        wanted = wanted_specs(row, protocol, arm, known)
         done += sum(spec.key in known for spec in wanted)
+        planned += len(wanted) if specs else len(wanted) + len(row.seeds)
         for rate in rates:
             of_rate = [spec for spec in specs if spec.learning_rate == rate]
             if all(spec.key in known for spec in of_rate):
                 complete.append((arm, rate, {spec.seed: known[spec.key] for spec in of_rate}))
     plain = next((by_seed for arm, _, by_seed in complete if arm == PLAIN), None)
     target = _target(plain) if plain else None
+    lost_value = worst_of([result for _, _, by_seed in complete for result in by_seed.values()])
     first = next((next(iter(by_seed.values())) for _, _, by_seed in complete), None)
     return RowSummary(
         row=row,
+        data=first.data if first else None,
         metric=first.metric if first else "",
         higher_is_better=first.higher_is_better if first else True,
-        rates=rates_of(row, protocol),
-        planned=count_runs(row, protocol),
+        planned=planned,
         done=done,
         target=target,
         arms=[
             ArmSummary(
                 arm=arm,
                 learning_rate=rate,
+                inside=bool(row.learning_rates) or tuning(row, protocol, arm, known).inside,
                 results=by_seed,
                 reached=_first_at(by_seed, target),
+                lost_value=lost_value,
             )
             for arm, rate, by_seed in complete
         ],
     )
+
+
+def data_of(row: Row, results: Iterable[Result]) -> str | None:
+    """Returns the data that a row is on: if it does not say, those of most results of its task."""
+    counts = Counter(
+        result.data
+        for result in results
+        if (result.spec.task, result.spec.preset) == (row.task, row.preset)
+        and result.status != FAILED
+    )
+    most = counts.most_common(1)
+    return row.data or (most[0][0] if most else None)
 
 
 def _target(plain: Mapping[int, Result]) -> float | None:

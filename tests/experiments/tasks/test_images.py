@@ -25,7 +25,7 @@ from experiments.models.inception import (
 from experiments.models.resnet import BasicBlock, BottleneckBlock, ResNet
 from experiments.models.vgg import VGG
 from experiments.models.vit import ViT
-from experiments.rates import grids
+from experiments.rates import usual_rates
 from experiments.task import Protocol, Task, Variables
 from experiments.tasks import load_task
 from experiments.tasks.images import Source, classification_sums, image_task
@@ -153,7 +153,10 @@ class TestShapes:
 
 def image_task_of(model):
     protocol = Protocol(
-        learning_rates=grids(sgdm=0.01, adam=1e-3), batch_size=8, epochs=1, schedule="constant"
+        learning_rates=usual_rates(sgdm=0.01, adam=1e-3),
+        batch_size=8,
+        epochs=1,
+        schedule="constant",
     )
     source = Source()
     return image_task(

@@ -21,7 +21,7 @@ from experiments.tasks import load_task
 from experiments.training import loop
 from experiments.training.checkpoints import newest_step
 from experiments.training.loop import Keeping, Trainer
-from experiments.training.program import compile_program
+from experiments.training.program import Program, compile_program
 from experiments.training.result import DIVERGED, FINISHED, RunSpec, read_results
 
 SPEC = RunSpec(
@@ -37,7 +37,7 @@ def trainer():
     task, known = load_task("digits", "cpu"), {}
 
     def compiled(task, spec, steps, batch, at_once=1):
-        key = dataclasses.replace(spec, seed=0), at_once
+        key = dataclasses.replace(spec, seed=0, learning_rate=1.0), at_once
         if key not in known:
             known[key] = compile_program(task, spec, steps, batch, at_once)
         return known[key]
@@ -61,8 +61,8 @@ def test_a_run_learns_and_says_what_it_cost(uninterrupted, trainer):
     assert uninterrupted.status == FINISHED
     assert [point.step for point in uninterrupted.points] == [33, 66]
     assert uninterrupted.best().test["accuracy"] > 80
-    assert uninterrupted.temporary_bytes > 0
     params = jax.eval_shape(trainer.task.init, jax.random.key(0)).params
+    assert uninterrupted.step_bytes > 3 * 4 * trainer.task.parameters  # Adam has two moments
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == trainer.task.parameters
 
 
@@ -222,10 +222,15 @@ def test_sam_at_equal_gradients_has_half_of_the_steps(trainer):
 
 
 SEEDS_AT_ONCE = [dataclasses.replace(SPEC, seed=seed) for seed in range(3)]
+RATES_AT_ONCE = [
+    dataclasses.replace(SPEC, seed=seed, learning_rate=rate)
+    for seed, rate in ((0, 3e-3), (0, 6e-3), (1, 6e-3))
+]
 
 
-def test_seeds_at_once_are_the_runs_one_by_one(trainer):
-    for spec, found in zip(SEEDS_AT_ONCE, trainer.run_at_once(SEEDS_AT_ONCE), strict=True):
+@pytest.mark.parametrize("specs", [SEEDS_AT_ONCE, RATES_AT_ONCE])
+def test_runs_at_once_are_the_runs_one_by_one(trainer, specs):
+    for spec, found in zip(specs, trainer.run_at_once(specs), strict=True):
         alone = trainer.run(spec)
         assert (found.spec, found.status, found.steps) == (spec, FINISHED, alone.steps)
         assert (alone.at_once, found.at_once) == (1, 3)
@@ -238,8 +243,8 @@ def test_seeds_at_once_are_the_runs_one_by_one(trainer):
 def test_of_seeds_at_once_each_diverges_for_itself(trainer, monkeypatch):
     program, _ = trainer._program(SPEC, 3)
 
-    def start(seed):
-        progress = program.start(seed)
+    def start(seed, rate):
+        progress = program.start(seed, rate)
         broken = jax.tree.map(lambda leaf: leaf * jnp.nan, progress.params)
         return progress._replace(params=broken) if seed == 1 else progress
 
@@ -253,19 +258,49 @@ def test_without_memory_for_all_seeds_they_go_one_by_one(trainer, monkeypatch):
     def exhausted(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    monkeypatch.setattr(loop, "_advance_together", exhausted)
+    monkeypatch.setattr(loop, "advance_together", exhausted)
     results = trainer.run_at_once(SEEDS_AT_ONCE)
     assert [(result.status, result.at_once) for result in results] == [(FINISHED, 1)] * 3
 
 
-def test_a_trainer_keeps_what_it_compiled_last():
+def test_a_step_for_more_runs_serves_fewer(trainer):
+    three, two = (trainer.run_at_once(SEEDS_AT_ONCE[:count]) for count in (3, 2))
+    assert [result.at_once for result in two] == [2, 2]
+    assert [measured(result) for result in two] == [measured(result) for result in three[:2]]
+    assert two[0].compile_seconds == 0
+
+
+def test_an_arm_is_compiled_once_for_all_its_rates_and_seeds():
     task, compiled = load_task("digits", "cpu"), []
     trainer = Trainer(task, task.load(None))
+
+    def compile_one(task, spec, steps, batch, at_once=1):
+        compiled.append((spec.arm, at_once))
+        return Program(None, None, None, None, at_once)
+
+    others = [{"seed": 1}, {"learning_rate": 0.1}, {"arm": "sam"}, {"arm": "s=1"}]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "compile_program", lambda *args: compiled.append(args) or args)
-        for spec in (SPEC, dataclasses.replace(SPEC, seed=1), dataclasses.replace(SPEC, arm="sam")):
-            trainer._program(spec)
-    assert [spec.arm for _, spec, *_ in compiled] == ["s=1", "sam"]
+        patch.setattr(loop, "compile_program", compile_one)
+        for other in ({}, *others):
+            trainer._program(dataclasses.replace(SPEC, **other), 1)
+        for at_once in (9, 6, 10, 1):
+            trainer._program(SPEC, at_once)
+    assert compiled == [("s=1", 1), ("sam", 1), *(("s=1", count) for count in (1, 9, 10, 1))]
+
+
+@pytest.mark.parametrize("arm", ["plain", "s=2/zero-gradient", "schedule-free"])
+def test_the_rate_of_a_compiled_step_is_that_of_its_run(arm):
+    """Whatever it was compiled for first; a zero-gradient's state has its transform in it."""
+    task = load_task("digits", "cpu")
+    spec = dataclasses.replace(SPEC, optimizer="sgdm", arm=arm, learning_rate=0.01, epochs=1)
+    results = []
+    for rates in ([0.01], [0.1, 0.01]):
+        trainer = Trainer(task, task.load(None))
+        runs = [trainer.run(dataclasses.replace(spec, learning_rate=rate)) for rate in rates]
+        results += [measured(run) for run in runs]
+    first, other, again = results
+    assert first == again != other
+    assert runs[1].compile_seconds == 0
 
 
 @pytest.mark.parametrize(
