@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.arms import NESTEROV, PLAIN, arm_of
+from experiments.errors import require
 from experiments.kinds import count, seed
 from experiments.options import choice, derived, fixed, many, names, one, output, seeds
 from experiments.registered import check_apart, read_rows, row_named
 from experiments.study import Study
+
+_PACKAGES = ("gymnax", "six")  # gymnax imports six and does not say so
 
 REGISTERED = Path(__file__).with_name("registered.toml")
 
@@ -49,7 +52,7 @@ class Scale(NamedTuple):
 
 ENVIRONMENTS: Mapping[str, Scale] = {
     "CartPole-v1": Scale(updates=30, highest=500.0, lowest=0.0, usual_rate=8e-3),
-    "Acrobot-v1": Scale(updates=100, highest=0.0, lowest=-500.0, usual_rate=2e-3),
+    "Acrobot-v1": Scale(updates=60, highest=0.0, lowest=-500.0, usual_rate=2e-3),
 }
 
 
@@ -91,6 +94,7 @@ class Config:
     def completed(self) -> "Config":
         """Reads the row, if one is asked for, and what the environment says."""
         config = dataclasses.replace(self, **row_named(self.row, registered()))
+        require(*_PACKAGES)
         check_apart(config.seeds, config.tuning_seeds)
         scale = ENVIRONMENTS[config.environment]
         return dataclasses.replace(

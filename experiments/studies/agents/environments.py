@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.errors import require
-
 
 class Outcome(NamedTuple):
     """What one action led to.
@@ -43,12 +41,7 @@ class Environment(NamedTuple):
 
 
 def load_environment(name: str) -> Environment:
-    """Returns an environment by its name in gymnax.
-
-    Raises:
-        UsageError: gymnax is not installed.
-    """
-    require("gymnax", "six")  # gymnax imports six and does not say so
+    """Returns an environment by its name in gymnax."""
     import gymnax
 
     environment, params = gymnax.make(name)
