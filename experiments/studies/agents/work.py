@@ -2,13 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.folder import number
 from experiments.progress import Progress
 from experiments.studies.agents.ask import REPORTED, TUNING, Config, Record, score_of
 from experiments.studies.agents.environments import load_environment
@@ -52,8 +51,9 @@ class Arm:
         tried: dict[int, Record] = {}
 
         def score(rates: Sequence[int]) -> Scores:
+            planned = len(tried) + len(rates) + 1
             for rate in rates:
-                progress.within(len(tried) / (1 + len(tried) + len(rates)), f"rate 2^{rate}")
+                progress.within(len(tried) / planned, f"tuning, {2.0**rate:g} x the usual rate")
                 tried[rate] = self._trained(rate, TUNING)
             return {rate: score_of(tried[rate], self._config) for rate in rates}
 
@@ -92,11 +92,11 @@ class Arm:
         return curves, ~finite
 
 
-def _finite(params: object, runs: int) -> np.ndarray:
+def _finite(params: Any, runs: int) -> np.ndarray:
     """Whether all weights of a run are finite, ``[runs]``."""
     leaves = [np.isfinite(leaf).reshape(runs, -1).all(axis=1) for leaf in jax.tree.leaves(params)]
     return np.all(leaves, axis=0)
 
 
 def _short(values: Iterable[float]) -> list[float]:
-    return [float(number(value, 6) or 0.0) for value in values]
+    return [float(f"{value:.6g}") for value in values]
