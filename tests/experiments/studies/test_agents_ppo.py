@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.arms import make_method
+from experiments.models.actor_critic import ActorCritic
 from experiments.studies.agents.acting import act, begin
 from experiments.studies.agents.ask import Config
 from experiments.studies.agents.environments import Environment, Outcome, load_environment
-from experiments.studies.agents.learn import make_training
+from experiments.studies.agents.learn import Learner, make_training
 from experiments.studies.agents.ppo import Examples, advantages, loss
 
 # --------------------------------------------------------------------------------------------------
@@ -194,6 +196,26 @@ def test_cartpole_says_where_it_was_cut_off_and_begins_anew():
     assert fallen.terminated
     assert not fallen.truncated
     assert fallen.reward == 1
+
+
+def test_examples_are_what_was_seen_with_advantages_and_targets_of_the_same_step():
+    walk, key, config = make_walk(), jax.random.key(0), Config().completed()
+    network = ActorCritic((8,), walk.actions)
+    actors = begin(walk, key, 3, lowest=0.0)
+    params = network.init(key, actors.observation)
+    _, seen = act(walk, lambda o: network.apply(params, o)[0], actors, key, 20)
+    found = Learner(config, network, make_method("adam", "plain", 1e-3)).examples(params, seen)
+    values, following = (network.apply(params, o)[1] for o in (seen.observation, seen.final))
+    expected = advantages_in_a_loop(
+        *map(np.array, (seen.reward, values, following, seen.terminated, seen.truncated)),
+        config.discount,
+        config.trace,
+    )
+    np.testing.assert_allclose(found.advantage.reshape(20, 3), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found.target, found.advantage + values.ravel(), rtol=1e-5)
+    np.testing.assert_array_equal(found.observation.reshape(20, 3, -1), seen.observation)
+    np.testing.assert_array_equal(found.action.reshape(20, 3), seen.action)
+    np.testing.assert_array_equal(found.log_probability.reshape(20, 3), seen.log_probability)
 
 
 # --------------------------------------------------------------------------------------------------
