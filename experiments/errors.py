@@ -26,6 +26,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "tensorboardX",
         "tokenizers",
     ),
+    "agents": ("gymnax", "six"),
 }
 
 

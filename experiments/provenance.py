@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("xgrad_optax", "jax", "jaxlib", "optax", "flax", "numpy", "scipy", "scikit-learn")
+_PACKAGES = (
+    "xgrad_optax",
+    "jax",
+    "jaxlib",
+    "optax",
+    "flax",
+    "gymnax",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
 
 
 _BUSY = 0.5  # of the cores: other work that timings would show
@@ -60,7 +70,7 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return None  # a checkout that runs without being installed
+        return None  # a checkout that runs without being installed, or an extra that is not needed
 
 
 def _device() -> dict[str, Any]:

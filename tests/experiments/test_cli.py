@@ -149,7 +149,8 @@ def test_a_command_says_which_extra_it_needs(command, tmp_path):
         text=True,
         check=False,
     )
-    extra = "evidence" if command in ("run", "sweep") else "experiments"
+    extras = {"run": "evidence", "sweep": "evidence", "agents": "agents"}
+    extra = extras.get(command, "experiments")
     assert process.returncode == 2
     assert re.fullmatch(
         r"error: .+ missing; install what this command needs with: "

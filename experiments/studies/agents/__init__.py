@@ -1,0 +1,1 @@
+"""Agents that learn by PPO, with and without prediction: the command ``agents``."""
