@@ -28,7 +28,7 @@ from experiments.training.result import Result, read_results
 REPORT_FILE, LATEX_FILE = "README.md", "tables.tex"
 CAVEATS_FILE = "caveats.md"  # beside results: what is to be known of their data
 
-_COMPARED = ("main", "papers")
+_COMPARED = ("main", "papers", "graphs")
 _REPEATED = "again"  # the study of rows that are those of _COMPARED with other seeds
 _OTHERS = ("baselines", "horizon", "decay", "robustness", "predictors", "others")
 _PLOTTED = ("horizon", "robustness")

@@ -21,6 +21,7 @@ STUDIES = (
     "predictors",
     "others",
     "papers",
+    "graphs",
 )
 
 
