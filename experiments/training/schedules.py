@@ -26,7 +26,11 @@ def _warmup_linear(steps: int) -> optax.Schedule:
 
 
 def _step(steps: int) -> optax.Schedule:
-    return optax.piecewise_constant_schedule(1.0, {steps // 2: 0.1, 3 * steps // 4: 0.1})
+    return optax.piecewise_constant_schedule(1.0, {3 * steps // 4: 0.1})
+
+
+def _two_steps(steps: int) -> optax.Schedule:
+    return optax.piecewise_constant_schedule(1.0, {steps // 2: 0.1, 29 * steps // 40: 0.1})
 
 
 def _halving(steps: int) -> optax.Schedule:
@@ -38,7 +42,8 @@ SCHEDULES: Mapping[str, Shape | None] = {
     "cosine": _cosine,  # from 1 to 0
     "warmup-cosine": _warmup_cosine,  # a tenth of the steps from 0 to 1, then as cosine
     "warmup-linear": _warmup_linear,  # the same, then in a straight line to 0
-    "step": _step,  # a tenth after half of the steps and again after three quarters
+    "step": _step,  # a tenth after three quarters of the steps
+    "two-steps": _two_steps,  # a tenth after half of the steps and again after 72.5 %
     "halving": _halving,  # half of it after each seventh of the steps
 }
 

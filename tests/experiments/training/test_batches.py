@@ -105,7 +105,8 @@ def test_schedules_are_what_they_are_said_to_be():
         "cosine": cosine,
         "warmup-cosine": np.concatenate([rise, later]),
         "warmup-linear": np.concatenate([rise, 1 - np.arange(36) / 36]),
-        "step": np.repeat(at([1.0, 0.1, 0.01]), at([20, 10, 10])),
+        "step": np.repeat(at([1.0, 0.1]), at([30, 10])),
+        "two-steps": np.repeat(at([1.0, 0.1, 0.01]), at([20, 9, 11])),
         "halving": np.repeat(0.5 ** np.arange(7), np.diff(np.arange(8) * steps // 7)),
     }
     for name, values in expected.items():
