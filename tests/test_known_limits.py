@@ -42,3 +42,11 @@ def test_schedule_free_in_bfloat16_drifts_and_a_float32_copy_does_not():
     tx = xgrad(inner, 0, base_dtype=jnp.float32)
     cured = after_gradients_and_none(tx, jnp.bfloat16, base_params)
     np.testing.assert_allclose(cured, wanted, atol=5e-3)
+
+
+def test_clipping_in_float16_makes_zeros_and_a_float32_copy_does_not():
+    params, gradients = jnp.zeros(2, jnp.float16), jnp.array([300.0, 400.0], jnp.float16)
+    inner = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0))
+    for tx, wanted in ((inner, [0, 0]), (xgrad(inner, 0, base_dtype=jnp.float32), [-0.6, -0.8])):
+        updates, _ = tx.update(gradients, tx.init(params), params)
+        np.testing.assert_allclose(updates, wanted, atol=1e-3)
