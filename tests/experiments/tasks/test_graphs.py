@@ -123,7 +123,8 @@ class TestFolds:
             seed=0,
         )
         program = compile_program(task, spec, steps=1, batch=take(data.train, np.arange(4)))
-        folds = [int(program.start(jnp.uint32(seed)).state["fold"]) for seed in seeds]
+        rate = jnp.float32(spec.learning_rate)
+        folds = [int(program.start(jnp.uint32(seed), rate).state["fold"]) for seed in seeds]
         np.testing.assert_array_equal(np.bincount(folds), [2] * 10)
 
     def test_nothing_of_the_held_out_graphs_is_learned(self, folded):

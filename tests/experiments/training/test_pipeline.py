@@ -55,7 +55,7 @@ def test_nothing_is_communicated_but_two_permutes():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backward": "stashed"}, "one of stash, predicted, current, got 'stashed'"),
+        ({"backward": "stashed"}, "one of stash, predicted, current, estimated, got 'stashed'"),
         ({"stages": 3}, "has 3 stages, but the axis 'stage' has a size of 2"),
         (
             {"cut": CUT._replace(block=lambda params, x: x[:, :2])},
