@@ -20,7 +20,7 @@ class Recipe:
 
     def build(self, *leading: Any, **more: Any) -> Any:
         """Imports the constructor and calls it; an optimizer's learning rate comes first."""
-        return pkgutil.resolve_name(self.constructor)(*leading, **self.arguments, **more)
+        return self.named()(*leading, **self.arguments, **more)
 
     def named(self) -> Any:
         """Imports what is named and returns it as it is."""
