@@ -121,3 +121,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - done) * p_values[place]))
         adjusted[place] = largest
     return adjusted
+
+
+def outcome(difference: float, p_value: float, *, higher_is_better: bool) -> str:
+    """Returns what a test of the first of two against the second says at 5 %, in words."""
+    if not p_value < 1 - CONFIDENCE:
+        return "no difference shown"
+    return "better" if (difference > 0) == higher_is_better else "worse"

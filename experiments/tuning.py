@@ -4,7 +4,7 @@ A rate is the exponent of 2 that multiplies a usual rate, so that a grid is a ra
 numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Scores = Mapping[int, float]
 """By rate, the mean loss of the tuning seeds; one entry for each rate of a grid."""
@@ -36,6 +36,16 @@ def is_inside(rate: int, scores: Scores) -> bool:
     return min(scores) < rate < max(scores)
 
 
+def best_is_inside(scores: Scores) -> bool:
+    """Whether a grid goes on at both sides of its best rate; not where nothing was tried."""
+    return bool(scores) and is_inside(best_rate(scores), scores)
+
+
+def by_place(tried: Iterable[tuple[float, float]]) -> Scores:
+    """Returns scores by the place of their rate in a grid, given learning rates and scores."""
+    return dict(enumerate(score for _, score in sorted(tried)))
+
+
 def extension(scores: Scores, most: int) -> Sequence[int]:
     """Returns the rates that a grid is extended by; none if its best rate lies strictly inside.
 
@@ -43,11 +53,12 @@ def extension(scores: Scores, most: int) -> Sequence[int]:
         scores: of the grid so far.
         most: the number of rates from which on it is not extended.
     """
-    best = best_rate(scores)
-    if is_inside(best, scores) or len(scores) >= most:
+    if best_is_inside(scores) or len(scores) >= most:
         return ()
     low, high = min(scores), max(scores)
-    return range(low - _STEP, low) if best == low else range(high + 1, high + 1 + _STEP)
+    return (
+        range(low - _STEP, low) if best_rate(scores) == low else range(high + 1, high + 1 + _STEP)
+    )
 
 
 def tuned(score: Callable[[Sequence[int]], Scores], first: Sequence[int], most: int) -> Scores:

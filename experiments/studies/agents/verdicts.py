@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from experiments.statistics import CONFIDENCE, Interval, holm, paired_difference, paired_p_value
+from experiments import tuning
+from experiments.statistics import Interval, holm, outcome, paired_difference, paired_p_value
 from experiments.studies.agents.ask import (
     COMPARISONS,
     MEASURES,
@@ -13,7 +14,6 @@ from experiments.studies.agents.ask import (
     Record,
     score_of,
 )
-from experiments.tuning import best_rate, is_inside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,7 @@ class Verdict:
     @property
     def text(self) -> str:
         """What is found at 5 %; high returns are good."""
-        if not self.p_value < 1 - CONFIDENCE:
-            return "no difference shown"
-        return "better" if self.difference.mean > 0 else "worse"
+        return outcome(self.difference.mean, self.p_value, higher_is_better=True)
 
 
 def reported(records: Iterable[Record]) -> Mapping[str, Record]:
@@ -78,10 +76,9 @@ def _pair(
 
 def best_is_inside(record: Record, records: Iterable[Record], config: Config) -> bool:
     """Whether the rate of a reported record lies strictly inside of the grid it was chosen from."""
-    tried = sorted(
+    tried = (
         (other.learning_rate, score_of(other, config))
         for other in records
         if other.arm == record.arm and other.purpose == TUNING
     )
-    scores = dict(enumerate(score for _, score in tried))
-    return bool(scores) and is_inside(best_rate(scores), scores)
+    return tuning.best_is_inside(tuning.by_place(tried))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from experiments.studies.evidence.rows import Row
 from experiments.task import Protocol
 from experiments.training.result import FINISHED, Result, RunSpec
-from experiments.tuning import Scores, best_rate, extension, is_inside
+from experiments.tuning import Scores, best_is_inside, best_rate, extension
 
 PERCENT = 100.0
 """What metrics that are better when higher end at: their loss is what is missing of it."""
@@ -30,7 +30,7 @@ class Tuning(NamedTuple):
     @property
     def inside(self) -> bool:
         """Whether the best rate lies strictly inside of those that were tried."""
-        return is_inside(best_rate(self.scores), self.scores)
+        return best_is_inside(self.scores)
 
 
 def tuning(row: Row, protocol: Protocol, arm: str, results: Mapping[str, Result]) -> Tuning:

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from experiments.statistics import CONFIDENCE, Interval, holm, paired_difference, paired_p_value
+from experiments import tuning
+from experiments.statistics import Interval, holm, outcome, paired_difference, paired_p_value
 from experiments.studies.pipeline.ask import (
     BEST,
     COMPARISONS,
@@ -13,7 +14,6 @@ from experiments.studies.pipeline.ask import (
     TUNING,
     Record,
 )
-from experiments.tuning import best_rate, is_inside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,7 @@ class Verdict:
     @property
     def text(self) -> str:
         """What is found at 5 %."""
-        if not self.p_value < 1 - CONFIDENCE:
-            return "no difference shown"
-        return "better" if self.difference.mean < 0 else "worse"
+        return outcome(self.difference.mean, self.p_value, higher_is_better=False)
 
 
 def reported(records: Iterable[Record]) -> Mapping[str, Record]:
@@ -72,13 +70,12 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
 
 def best_is_inside(record: Record, records: Iterable[Record]) -> bool:
     """Whether the rate of a reported record lies strictly inside of the grid it was chosen from."""
-    tried = sorted(
+    tried = (
         (other.learning_rate, _mean(other))
         for other in records
         if _is_tuning(other, record.arm) and other.setting == record.setting
     )
-    scores = dict(enumerate(score for _, score in tried))
-    return bool(scores) and is_inside(best_rate(scores), scores)
+    return tuning.best_is_inside(tuning.by_place(tried))
 
 
 def _is_tuning(record: Record, arm: str) -> bool:
