@@ -15,7 +15,7 @@ class Network(NamedTuple):
         task: whose data it learns, at the preset ``"cpu"``.
         batch_size: examples of a micro-batch.
         rates: by optimizer, around which a grid begins where nothing is late.
-        at_once: runs side by side: more are no faster on a CPU, and fewer leave none idle.
+        at_once: runs side by side in one program, as many as are quickest on one core.
         measured: number of examples of each part that losses are measured on, None for all.
     """
 
@@ -43,7 +43,7 @@ NETWORKS: Mapping[str, Network] = {
         "decoder-tiny",
         8,
         {"sgdm": 0.1, "adamw": 3e-3},
-        at_once=3,
+        at_once=1,
         measured=256,
     ),
     "photographs": Network(
@@ -52,7 +52,7 @@ NETWORKS: Mapping[str, Network] = {
         "lenet-patches",
         32,
         {"sgdm": 0.05, "adamw": 3e-3},
-        at_once=3,
+        at_once=1,
         measured=1_000,
     ),
 }
