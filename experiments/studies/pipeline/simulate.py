@@ -89,8 +89,14 @@ class Simulator:
         every = max(1, steps // self._config.points)
         return ((at + 1) % every == 0) | (at + 1 == steps)
 
-    def train(self, runs: Sequence[Run]) -> Measured:
-        """Trains runs whose settings differ in nothing but numbers."""
+    def train(self, runs: Sequence[Run], *, watched: bool = True) -> Measured:
+        """Trains runs whose settings differ in nothing but numbers.
+
+        Args:
+            runs: what is run.
+            watched: whether the loss is measured on the way, which is a third of the work of a
+                larger network; without, curves have no points.
+        """
         (shared,) = {
             run.setting._replace(horizons=(), momentum=0.0, strength=0.0, adaptive=0.0)
             for run in runs
@@ -98,11 +104,14 @@ class Simulator:
         program = self._program(shared)
         parts = [runs[at : at + self._at_once] for at in range(0, len(runs), self._at_once)]
         found = [
-            program(self._draws, self._train, self._parts, *self._arguments(part)) for part in parts
+            program(self._draws, self._train, self._parts, watched, *self._arguments(part))
+            for part in parts
         ]
         columns = zip(*found, strict=True)
         losses, others, right, curves = (np.concatenate(column)[: len(runs)] for column in columns)
-        return Measured(losses, others, right, curves[:, ~np.isnan(curves).all(axis=0)])
+        steps = curves.shape[1]
+        measured = [at for at in range(steps) if watched and self._is_due(at, steps)]
+        return Measured(losses, others, right, curves[:, measured])
 
     def _arguments(self, runs: Sequence[Run]) -> tuple[Any, ...]:
         """Places of seeds, horizons and numbers; filled up, so that all calls have one shape."""
@@ -121,7 +130,9 @@ class Simulator:
         begin = self._flushed if shared.method == GPIPE else self._asynchronous
         steps = shared.steps(self._config.stages, self._config.ticks)
 
-        def run(draws: Any, train: Any, parts: Any, place: Any, s: Any, numbers: Numbers) -> Any:
+        def run(
+            draws: Any, train: Any, parts: Any, watched: Any, place: Any, s: Any, numbers: Numbers
+        ) -> Any:
             params, order = jax.tree.map(lambda leaf: leaf[place], draws)
             build = optimizers_of(self._config.optimizer, shared, numbers)
             state, step = begin(shared, build, s, (train, order), params)
@@ -129,7 +140,7 @@ class Simulator:
             def one(state: Any, at: jax.Array) -> tuple[Any, jax.Array]:
                 state = step(state)
                 return state, jax.lax.cond(
-                    self._is_due(at, steps),
+                    watched & self._is_due(at, steps),
                     lambda: self._network.whole(state.params, parts[0])[0],
                     lambda: jnp.full([], jnp.nan),
                 )
@@ -137,7 +148,7 @@ class Simulator:
             state, curve = jax.lax.scan(one, state, jnp.arange(steps))
             return *self._measures(state.params, parts), curve
 
-        return jax.jit(jax.vmap(run, in_axes=(None, None, None, 0, 0, 0)))
+        return jax.jit(jax.vmap(run, in_axes=(None, None, None, None, 0, 0, 0)))
 
     def _asynchronous(
         self, shared: Setting, build: Build, s: Any, data: Any, params: Any

@@ -70,12 +70,12 @@ class Trainer:
         usual = NETWORKS[config.network].rates[config.optimizer]
         learning_rates = [usual * 2.0**rate for rate in rates]
         runs = [Run(seed, rate, setting) for rate in learning_rates for seed in seeds]
-        found = self._simulator.train(runs)
+        shown = purpose == REPORTED
+        found = self._simulator.train(runs, watched=shown)
         begun = [self._simulator.start[seed] for seed in seeds]
 
         def record(place: int, rate: float) -> Record:
             own = slice(place * len(seeds), (place + 1) * len(seeds))
-            shown = purpose == REPORTED
             return Record(
                 arm=arm,
                 purpose=purpose,

@@ -131,6 +131,15 @@ def test_gpipe_is_the_plain_loop_on_all_its_micro_batches():
     assert trained.simulator.points(setting) == [3, 6, 9, 12]
 
 
+def test_losses_on_the_way_change_no_run():
+    simulator, (setting,) = Trained("sgdm").simulator, ARMS["uniform"].settings(STAGES)
+    runs = [Run(0, RATE, setting), Run(1, 1e30, setting)]
+    watched, alone = (simulator.train(runs, watched=each) for each in (True, False))
+    np.testing.assert_array_equal(alone.train_loss, watched.train_loss)
+    assert (watched.curve.shape, alone.curve.shape) == ((2, 3), (2, 0))
+    assert not np.isfinite(watched.curve[1, -1])
+
+
 def test_gpipe_gets_as_many_ticks_or_as_many_examples():
     ticks, examples = (ARMS[arm].settings(4) for arm in ("gpipe", "gpipe-examples"))
     assert [setting.micro_batches for setting in ticks] == [1, 4, 16]
