@@ -185,6 +185,7 @@ TASKS: Mapping[str, Row] = {
         **_VITS,
     ),
     "mnist": _task("a small convolutional network on MNIST", "images:mnist", dataset="mnist"),
+    "mnist-connected": _task("a fully connected network on MNIST", "images:mnist_connected"),
     "fashion-mnist": _task(
         "the same network on Fashion-MNIST", "images:mnist", dataset="fashion_mnist"
     ),

@@ -45,6 +45,7 @@ NAMES = (
     "vit",
     "vit-cifar100",
     "mnist",
+    "mnist-connected",
     "fashion-mnist",
 )
 
