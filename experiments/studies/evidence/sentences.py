@@ -23,10 +23,11 @@ def verdicts(compared: Sequence[Comparison]) -> Iterator[str]:
             for arm in dict.fromkeys(one.arm for one in found):
                 of_arm = [one for one in found if one.arm == arm]
                 average = fmean(one.improvement.mean for one in of_arm)
+                rows = _counted(len(of_arm), f"{comparison.study} row")
                 yield (
-                    f"{arm} against {question.against}, {len(of_arm)} {comparison.study} rows: "
-                    f"{_counts(one.verdict for one in of_arm)}, by Holm over {len(found)} "
-                    f"comparisons; {average:+.1f} % on average."
+                    f"{arm} against {question.against}, {rows}: "
+                    f"{_counts(one.verdict for one in of_arm)}, by Holm over "
+                    f"{_counted(len(found), 'comparison')}; {average:+.1f} % on average."
                 )
 
 
@@ -74,6 +75,10 @@ def outside(summaries: Iterable[RowSummary]) -> str | None:
 
 def _listed(effects: Sequence[Effect]) -> str:
     return ", ".join(f"{one.arm} {percent(one.improvement)} % ({one.verdict})" for one in effects)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _counts(verdicts: Iterable[str]) -> str:

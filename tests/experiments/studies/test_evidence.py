@@ -105,9 +105,9 @@ def test_report_writes_tables_and_plots(tmp_path):
     assert names <= {path.name for path in output.iterdir()}
     text = (output / "README.md").read_text()
     for line in (
-        "s=1 against the plain optimizer, 1 main rows: 1 better, 0 worse, 0 undecided, by Holm",
-        "s=1 against Nesterov/NAdam, 1 main rows: 1 better",
-        "nesterov against the plain optimizer, 1 main rows: 1 better",
+        "s=1 against the plain optimizer, 1 main row: 1 better, 0 worse, 0 undecided, by Holm",
+        "s=1 against Nesterov/NAdam, 1 main row: 1 better",
+        "nesterov against the plain optimizer, 1 main row: 1 better",
         "Mean test accuracy over 2 rates, by-rate: plain",
     ):
         assert line in text
