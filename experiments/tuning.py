@@ -5,6 +5,12 @@ numbers.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+TUNING, REPORTED = "tuning", "reported"
+"""What runs are for: to choose a rate, or to be judged by."""
+
+Record = TypeVar("Record")
 
 Scores = Mapping[int, float]
 """By rate, the mean loss of the tuning seeds; one entry for each rate of a grid."""
@@ -73,3 +79,39 @@ def tuned(score: Callable[[Sequence[int]], Scores], first: Sequence[int], most: 
     while more := extension(scores, most):
         scores |= score(more)
     return scores
+
+
+def around(usual: int, number: int) -> range:
+    """Returns a grid of so many rates around one."""
+    first = usual - number // 2
+    return range(first, first + number)
+
+
+def tuned_and_reported(
+    trained: Callable[[int, str], Record],
+    score_of: Callable[[Record], float],
+    first: Sequence[int],
+    most: int,
+    within: Callable[[float, str], None],
+) -> list[Record]:
+    """Returns a record of each rate that was tried, in order, and that of the best.
+
+    Args:
+        trained: trains at a rate for a purpose.
+        score_of: what rates are chosen by, the less the better.
+        first: the grid to begin with.
+        most: the number of rates from which on the grid is not extended.
+        within: is told how much is done, from 0 to 1, and what comes next.
+    """
+    tried: dict[int, Record] = {}
+
+    def score(rates: Sequence[int]) -> Scores:
+        planned = len(tried) + len(rates) + 1
+        for rate in rates:
+            within(len(tried) / planned, f"tuning, {2.0**rate:g} x the usual rate")
+            tried[rate] = trained(rate, TUNING)
+        return {rate: score_of(tried[rate]) for rate in rates}
+
+    best = best_rate(tuned(score, first, most))
+    within(len(tried) / (len(tried) + 1), "reported seeds")
+    return [*(tried[rate] for rate in sorted(tried)), trained(best, REPORTED)]

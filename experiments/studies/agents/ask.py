@@ -31,8 +31,6 @@ MEASURES = {"area": "mean return", "final": "return at the end"}
 JUDGED = "area"
 """The measure that rates are chosen by: that of the end says nothing where all end at the limit."""
 
-TUNING, REPORTED = "tuning", "reported"
-
 
 class Scale(NamedTuple):
     """How an environment is learnt, by what two cores can do.

@@ -11,6 +11,7 @@ from experiments.statistics import CONFIDENCE, mean_interval
 from experiments.studies.agents.ask import MEASURES, Config, Record
 from experiments.studies.agents.figure import draw_returns
 from experiments.studies.agents.verdicts import best_is_inside, reported, verdicts
+from experiments.tested import verdict_columns
 
 FIGURES = {"returns.png": draw_returns}
 
@@ -82,10 +83,6 @@ def _outside(records: Sequence[Record], config: Config) -> str | None:
 def _tested(records: Sequence[Record]) -> Table:
     columns = [
         Column("measure", lambda verdict: MEASURES[verdict.measure], left=True),
-        Column("arm", lambda verdict: verdict.arm, left=True, no_wrap=True),
-        Column("against", lambda verdict: verdict.reference, left=True, no_wrap=True),
-        Column("difference", lambda verdict: format_interval(verdict.difference, signed=True)),
-        Column("p, by Holm", lambda verdict: f"{verdict.p_value:.2g}"),
-        Column("it is", lambda verdict: verdict.text, left=True),
+        *verdict_columns(),
     ]
     return Table(columns, verdicts(records))

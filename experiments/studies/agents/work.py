@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.progress import Progress
-from experiments.studies.agents.ask import REPORTED, TUNING, Config, Record, score_of
+from experiments.studies.agents.ask import Config, Record, score_of
 from experiments.studies.agents.environments import load_environment
 from experiments.studies.agents.learn import Learnt, make_training
-from experiments.tuning import Scores, best_rate, tuned
+from experiments.tuning import REPORTED, around, tuned_and_reported
 
 
 class Run(NamedTuple):
@@ -48,20 +48,14 @@ class Arm:
 
     def records(self, progress: Progress) -> list[Record]:
         """Returns a record of each rate that was tried, and that of the best."""
-        tried: dict[int, Record] = {}
-
-        def score(rates: Sequence[int]) -> Scores:
-            planned = len(tried) + len(rates) + 1
-            for rate in rates:
-                progress.within(len(tried) / planned, f"tuning, {2.0**rate:g} x the usual rate")
-                tried[rate] = self._trained(rate, TUNING)
-            return {rate: score_of(tried[rate], self._config) for rate in rates}
-
-        first = -(self._config.rates // 2)
-        grid = range(first, first + self._config.rates)
-        best = best_rate(tuned(score, grid, self._config.most_rates))
-        progress.within(len(tried) / (len(tried) + 1), "reported seeds")
-        return [*(tried[rate] for rate in sorted(tried)), self._trained(best, REPORTED)]
+        grid = around(0, self._config.rates)
+        return tuned_and_reported(
+            self._trained,
+            lambda record: score_of(record, self._config),
+            grid,
+            self._config.most_rates,
+            progress.within,
+        )
 
     def _trained(self, rate: int, purpose: str) -> Record:
         config = self._config

@@ -26,8 +26,6 @@ COMPARISONS = (
 )
 """Whose useful batches are tested, corrected together by Holm's method."""
 
-TUNING, REPORTED = "tuning", "reported"
-
 WORSE = 1.1
 """A batch is useful while the test loss is at most so many times plain's at the smallest batch."""
 

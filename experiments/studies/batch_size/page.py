@@ -26,6 +26,7 @@ from experiments.studies.batch_size.useful import (
     useful_batches,
     verdicts,
 )
+from experiments.tested import verdict_columns
 
 FIGURES = {"loss.png": draw_losses}
 
@@ -143,14 +144,7 @@ def _useful(records: Sequence[Record], config: Config) -> Table:
 
 
 def _tested(records: Sequence[Record], config: Config) -> Table:
-    columns = [
-        Column("arm", lambda verdict: verdict.arm, left=True, no_wrap=True),
-        Column("against", lambda verdict: verdict.reference, left=True, no_wrap=True),
-        Column("doublings", lambda verdict: format_interval(verdict.doublings, signed=True)),
-        Column("p, by Holm", lambda verdict: f"{verdict.p_value:.2g}"),
-        Column("it is", lambda verdict: verdict.text, left=True),
-    ]
-    return Table(columns, verdicts(records, config))
+    return Table(verdict_columns("doublings"), verdicts(records, config))
 
 
 def _target(records: Sequence[Record], config: Config) -> str | None:

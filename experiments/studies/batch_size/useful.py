@@ -1,21 +1,19 @@
 """How large a batch each arm can take: where its test loss leaves the plain optimizer's."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
 from experiments import tuning
 from experiments.arms import PLAIN
-from experiments.statistics import Interval, holm, outcome, paired_difference, paired_p_value
 from experiments.studies.batch_size.ask import (
     COMPARISONS,
-    REPORTED,
-    TUNING,
     WORSE,
     Config,
     Record,
     score_of,
 )
+from experiments.tested import Pair, Verdict, tested
+from experiments.tuning import REPORTED, TUNING
 
 
 def reported(records: Sequence[Record]) -> Mapping[tuple[int, str], Record]:
@@ -83,37 +81,19 @@ def largest_useful(sizes: Sequence[int], losses: Sequence[float], target: float)
     return sizes[last] * (sizes[last + 1] / sizes[last]) ** share
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """The useful batches of two arms, paired by seed.
-
-    Attributes:
-        arm: the first.
-        reference: the other.
-        doublings: how often the batch of the other has to be doubled to be that of the first.
-        p_value: of none, by Student's t, adjusted for all comparisons.
-    """
-
-    arm: str
-    reference: str
-    doublings: Interval
-    p_value: float
-
-    @property
-    def text(self) -> str:
-        """What is found at 5 %."""
-        return outcome(self.doublings.mean, self.p_value, higher_is_better=True)
-
-
 def verdicts(records: Sequence[Record], config: Config) -> list[Verdict]:
-    """Returns the registered comparisons of which both arms are there."""
+    """Returns the registered comparisons of which both arms are there.
+
+    A difference is in doublings: how often the batch of the one has to be doubled to be that of
+    the other.
+    """
     doubled = {
         arm: [math.log2(size) for size in sizes]
         for arm, sizes in useful_batches(records, config).items()
     }
-    pairs = [(arm, other) for arm, other in COMPARISONS if arm in doubled and other in doubled]
-    adjusted = holm([paired_p_value(doubled[arm], doubled[other]) for arm, other in pairs])
-    return [
-        Verdict(arm, other, paired_difference(doubled[arm], doubled[other]), p_value)
-        for (arm, other), p_value in zip(pairs, adjusted, strict=True)
-    ]
+    pairs = (
+        Pair(arm, other, doubled[arm], doubled[other])
+        for arm, other in COMPARISONS
+        if arm in doubled and other in doubled
+    )
+    return tested(pairs, higher_is_better=True)

@@ -10,7 +10,7 @@ import numpy as np
 from experiments.errors import UsageError
 from experiments.folder import number
 from experiments.progress import Progress
-from experiments.studies.batch_size.ask import REPORTED, TUNING, Config, Item, Record, score_of
+from experiments.studies.batch_size.ask import Config, Item, Record, score_of
 from experiments.task import Data, Task, Variables
 from experiments.tasks import load_task
 from experiments.training.batches import (
@@ -23,7 +23,7 @@ from experiments.training.batches import (
 from experiments.training.scan import Draws, draw, measure
 from experiments.training.schedules import method_of
 from experiments.training.step import beginning, make_step
-from experiments.tuning import Scores, best_rate, tuned
+from experiments.tuning import REPORTED, around, tuned_and_reported
 
 _DIGITS = 6
 
@@ -109,20 +109,10 @@ class Arm:
 
     def records(self, progress: Progress) -> list[Record]:
         """Returns a record of each rate that was tried, and that of the best."""
-        tried: dict[int, Record] = {}
-
-        def score(rates: Sequence[int]) -> Scores:
-            planned = len(tried) + len(rates) + 1
-            for rate in rates:
-                progress.within(len(tried) / planned, f"tuning, {2.0**rate:g} x the usual rate")
-                tried[rate] = self._trained(rate, TUNING)
-            return {rate: score_of(tried[rate]) for rate in rates}
-
-        first = self._usual() - self._config.rates // 2
-        grid = range(first, first + self._config.rates)
-        best = best_rate(tuned(score, grid, self._config.most_rates))
-        progress.within(len(tried) / (len(tried) + 1), "reported seeds")
-        return [*(tried[rate] for rate in sorted(tried)), self._trained(best, REPORTED)]
+        grid = around(self._usual(), self._config.rates)
+        return tuned_and_reported(
+            self._trained, score_of, grid, self._config.most_rates, progress.within
+        )
 
     def _usual(self) -> int:
         """Around which factor of 2 a grid begins: as the square root of the batch size."""

@@ -17,8 +17,6 @@ REGISTERED = Path(__file__).with_name("registered.toml")
 JUDGED = "train_loss"
 """What rates are chosen by and arms are judged by: being late is a matter of optimization."""
 
-TUNING, REPORTED = "tuning", "reported"
-
 OPTIMIZERS = {"sgdm": "SGD with momentum", "adamw": "AdamW"}
 
 

@@ -13,8 +13,8 @@ from experiments.statistics import (
     ratio_interval,
 )
 from experiments.studies.delay.arms import AHEAD, PLAIN
-from experiments.studies.delay.ask import REPORTED, TUNING, Record
-from experiments.tuning import best_rate, is_inside
+from experiments.studies.delay.ask import Record
+from experiments.tuning import REPORTED, TUNING, best_rate, is_inside
 
 SYNCHRONOUS = {"s = 0": PLAIN, "s = 1": AHEAD}
 """What is meant by no delay -> the arm that says so at a delay of 0."""

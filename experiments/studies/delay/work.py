@@ -10,10 +10,10 @@ from experiments.errors import UsageError
 from experiments.folder import number
 from experiments.progress import Progress
 from experiments.studies.delay.arms import ARMS, Setting
-from experiments.studies.delay.ask import JUDGED, REPORTED, TUNING, Config, Item, Record
+from experiments.studies.delay.ask import JUDGED, Config, Item, Record
 from experiments.studies.delay.simulate import Measured, Run, Simulator
 from experiments.tasks import load_task
-from experiments.tuning import Scores, best_rate, tuned
+from experiments.tuning import REPORTED, TUNING, Scores, best_rate, tuned
 
 
 def prepare(config: Config, progress: Progress) -> Callable[[Item], list[Record]]:

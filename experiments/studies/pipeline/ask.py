@@ -17,8 +17,6 @@ REGISTERED = Path(__file__).with_name("registered.toml")
 
 OPTIMIZERS = {"sgdm": "SGD with momentum", "adamw": "AdamW"}
 
-TUNING, REPORTED = "tuning", "reported"
-
 BEST = "the best horizon"
 """The arm with stashed weights and prediction that the tuning seeds like best."""
 

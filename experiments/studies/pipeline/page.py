@@ -14,7 +14,8 @@ from experiments.studies.pipeline.ask import Config, Record
 from experiments.studies.pipeline.figure import draw_losses
 from experiments.studies.pipeline.networks import NETWORKS
 from experiments.studies.pipeline.theory_figure import draw_landscapes
-from experiments.studies.pipeline.verdicts import Verdict, best_is_inside, reported, verdicts
+from experiments.studies.pipeline.verdicts import best_is_inside, reported, verdicts
+from experiments.tested import verdict_columns
 
 FIGURES = {"pipeline.png": draw_losses, "stable.png": draw_landscapes}
 
@@ -91,19 +92,7 @@ def _outside(records: Sequence[Record]) -> str | None:
 
 
 def _tested(records: Sequence[Record]) -> Table:
-    columns = [
-        Column("arm", _named, left=True, no_wrap=True),
-        Column("against", lambda verdict: verdict.reference, left=True, no_wrap=True),
-        Column("difference", lambda verdict: format_interval(verdict.difference, signed=True)),
-        Column("p, by Holm", lambda verdict: f"{verdict.p_value:.2g}"),
-        Column("it is", lambda verdict: verdict.text, left=True),
-    ]
-    return Table(columns, verdicts(records))
-
-
-def _named(verdict: Verdict) -> str:
-    same = verdict.arm == verdict.chosen
-    return verdict.arm if same else f"{verdict.arm}: {verdict.chosen}"
+    return Table(verdict_columns(), verdicts(records))
 
 
 def _counted() -> Table:

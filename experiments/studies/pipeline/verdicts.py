@@ -1,43 +1,17 @@
 """What is tested: registered pairs of arms, corrected together."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from experiments import tuning
-from experiments.statistics import Interval, holm, outcome, paired_difference, paired_p_value
 from experiments.studies.pipeline.ask import (
     BEST,
     COMPARISONS,
     HORIZONS,
-    REPORTED,
-    TUNING,
     Record,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """One comparison of the training losses of two arms, paired by seed.
-
-    Attributes:
-        arm: the first, as it was registered.
-        chosen: which arm that is.
-        reference: the other.
-        difference: the first less the other.
-        p_value: of no difference, by Student's t, adjusted for all comparisons.
-    """
-
-    arm: str
-    chosen: str
-    reference: str
-    difference: Interval
-    p_value: float
-
-    @property
-    def text(self) -> str:
-        """What is found at 5 %."""
-        return outcome(self.difference.mean, self.p_value, higher_is_better=False)
+from experiments.tested import Pair, Verdict, tested
+from experiments.tuning import REPORTED, TUNING
 
 
 def reported(records: Iterable[Record]) -> Mapping[str, Record]:
@@ -56,16 +30,16 @@ def best_horizon(records: Sequence[Record]) -> str | None:
 
 
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """Returns the registered comparisons of which both arms are there."""
+    """Returns the registered comparisons, of training losses, of which both arms are there."""
     runs, best = reported(records), best_horizon(records) or BEST
-    pairs = [(arm, best if arm == BEST else arm, other) for arm, other in COMPARISONS]
-    present = [pair for pair in pairs if pair[1] in runs and pair[2] in runs]
     losses = {arm: run.counted("train_loss") for arm, run in runs.items()}
-    adjusted = holm([paired_p_value(losses[one], losses[other]) for _, one, other in present])
-    return [
-        Verdict(arm, one, other, paired_difference(losses[one], losses[other]), p_value)
-        for (arm, one, other), p_value in zip(present, adjusted, strict=True)
-    ]
+    found = ((arm, best if arm == BEST else arm, other) for arm, other in COMPARISONS)
+    pairs = (
+        Pair(one if one == arm else f"{arm}: {one}", other, losses[one], losses[other])
+        for arm, one, other in found
+        if one in runs and other in runs
+    )
+    return tested(pairs, higher_is_better=False)
 
 
 def best_is_inside(record: Record, records: Iterable[Record]) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 from experiments.folder import number
 from experiments.progress import Progress
 from experiments.studies.pipeline.arms import ARMS, GPIPE, Setting
-from experiments.studies.pipeline.ask import REPORTED, TUNING, Config, Record
+from experiments.studies.pipeline.ask import Config, Record
 from experiments.studies.pipeline.counts import delay
 from experiments.studies.pipeline.networks import NETWORKS
 from experiments.studies.pipeline.simulate import Run, Simulator
-from experiments.tuning import Scores, best_rate, tuned
+from experiments.tuning import REPORTED, TUNING, Scores, best_rate, tuned
 
 
 def prepare(config: Config, progress: Progress) -> Callable[[str], list[Record]]:

@@ -1,8 +1,6 @@
 """The command ``agents``: its tuning, its tests, its results."""
 
-import json
 import math
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,14 +8,11 @@ import pytest
 from run_files import read_meta, read_records, read_table
 
 from experiments.cli import main
-from experiments.options import recorded
 from experiments.page import page_text
 from experiments.statistics import holm, paired_p_value
 from experiments.studies.agents import page, work
 from experiments.studies.agents.ask import (
     COMPARISONS,
-    REPORTED,
-    TUNING,
     Config,
     Record,
     registered,
@@ -25,8 +20,7 @@ from experiments.studies.agents.ask import (
 )
 from experiments.studies.agents.learn import Learnt
 from experiments.studies.agents.verdicts import best_is_inside, reported, verdicts
-
-RESULTS = Path(__file__).parents[3] / "experiments" / "results" / "agents"
+from experiments.tuning import REPORTED, TUNING
 
 BEST = {"plain": 0, "nesterov": 2, "s=1": 5, "s=2": 0, "s=3": -4}
 """Of each arm, the factor of 2 to the usual rate that returns most."""
@@ -151,12 +145,3 @@ def test_registered_rows_can_be_run():
         assert config.items() == list(BEST)
         assert len(config.seeds) >= 40
         assert len(config.tuning_seeds) >= 8
-
-
-@pytest.mark.parametrize("name", [path.parent.name for path in RESULTS.glob("*/runs.jsonl")])
-def test_a_committed_result_is_its_registered_row_and_makes_its_page(name):
-    config, meta = Config(row=name).completed(), read_meta(RESULTS / name)
-    assert meta["configuration"] == json.loads(json.dumps(recorded(config)))
-    records = [Record(**record) for record in read_records(RESULTS / name)]
-    text = page_text(page, records, config, meta)
-    assert text == (RESULTS / name / "report.md").read_text("utf-8")

@@ -1,9 +1,7 @@
 """The command ``batch-size``: its training, its tuning, useful batches, its results."""
 
 import dataclasses
-import json
 import math
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,7 +11,6 @@ from run_files import read_meta, read_records, read_table
 
 import xgrad_optax
 from experiments.cli import main
-from experiments.options import recorded
 from experiments.page import page_text
 from experiments.progress import Progress
 from experiments.statistics import holm, paired_p_value
@@ -21,8 +18,6 @@ from experiments.studies.batch_size import page, work
 from experiments.studies.batch_size.ask import (
     ARMS,
     COMPARISONS,
-    REPORTED,
-    TUNING,
     WORSE,
     Config,
     Item,
@@ -40,8 +35,7 @@ from experiments.studies.batch_size.useful import (
 )
 from experiments.tasks import load_task
 from experiments.training.scan import draw
-
-RESULTS = Path(__file__).parents[3] / "experiments" / "results" / "batch-size"
+from experiments.tuning import REPORTED, TUNING
 
 SIZES, EPOCHS = (4, 8, 16), 2
 
@@ -178,7 +172,7 @@ def test_useful_batches_are_compared_by_seed(config):
     text = {(v.arm, v.reference): v.text for v in said}
     assert text["s=1", "plain"] == "better"
     means = doubled["s=1"].mean() - doubled["plain"].mean()
-    assert said[1].doublings.mean == pytest.approx(means)
+    assert said[1].difference.mean == pytest.approx(means)
 
 
 def test_without_the_plain_optimizer_nothing_is_useful_or_tested(folder, config):
@@ -231,12 +225,3 @@ def test_registered_rows_can_be_run():
         assert len(config.seeds) >= 10
         assert len(config.tuning_seeds) >= 3
         assert len(config.items()) == len(ARMS) * len(config.batch_sizes)
-
-
-@pytest.mark.parametrize("name", [path.parent.name for path in RESULTS.glob("*/runs.jsonl")])
-def test_a_committed_result_is_its_registered_row_and_makes_its_page(name):
-    config, meta = Config(row=name).completed(), read_meta(RESULTS / name)
-    assert meta["configuration"] == json.loads(json.dumps(recorded(config)))
-    records = [Record(**record) for record in read_records(RESULTS / name)]
-    text = page_text(page, records, config, meta)
-    assert text == (RESULTS / name / "report.md").read_text("utf-8")

@@ -1,24 +1,16 @@
 """The command ``delay``: its tuning, its figures, its results."""
 
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-from run_files import read_meta, read_records, read_table
+from run_files import read_records, read_table
 
 from experiments.cli import main
-from experiments.options import recorded
-from experiments.page import page_text
-from experiments.studies.delay import page
 from experiments.studies.delay.arms import ARMS, LINEAR, Setting
-from experiments.studies.delay.ask import REPORTED, TUNING, Config, Record, registered
+from experiments.studies.delay.ask import Config, Record, registered
 from experiments.studies.delay.shares import best_is_inside, reported, shares
-from experiments.tuning import best_rate, is_inside, tuned
-
-RESULTS = Path(__file__).parents[3] / "experiments" / "results" / "delay"
-
+from experiments.tuning import REPORTED, TUNING, best_rate, is_inside, tuned
 
 # --------------------------------------------------------------------------------------------------
 # Tuning
@@ -197,12 +189,3 @@ def test_registered_rows_can_be_run():
         assert len(config.seeds) >= 10
         assert len(config.tuning_seeds) >= 3
         assert set(config.arms) <= set(ARMS)
-
-
-@pytest.mark.parametrize("name", [path.parent.name for path in RESULTS.glob("*/runs.jsonl")])
-def test_a_committed_result_is_its_registered_row_and_makes_its_page(name):
-    config, meta = Config(row=name).completed(), read_meta(RESULTS / name)
-    assert meta["configuration"] == json.loads(json.dumps(recorded(config)))
-    records = [Record(**record) for record in read_records(RESULTS / name)]
-    text = page_text(page, records, config, meta)
-    assert text == (RESULTS / name / "report.md").read_text("utf-8")

@@ -189,7 +189,7 @@ def test_registered_pairs_are_tested_together():
         record("none", [None, 2.3, 1.7, 12.0]),
     ]
     assert best_horizon(records) == "uniform"
-    found = {(each.chosen, each.reference): each for each in verdicts(records)}
+    found = {(each.arm, each.reference): each for each in verdicts(records)}
     assert list(found) == [("uniform", "s=tau"), ("s=tau", "none"), ("uniform", "none")]
     assert found["uniform", "s=tau"].text == "better"
     assert found["s=tau", "none"].text == "no difference shown"
