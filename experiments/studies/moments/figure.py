@@ -65,7 +65,7 @@ def draw_moments(path: Path, records: Sequence[Record], config: Config) -> None:
         ncols=len(styles),
         frameon=False,
     )
-    save(figure, path, dpi=110)
+    save(figure, path, dpi=80)
 
 
 def _draw(panel: Any, values: np.ndarray, quantity: Quantity, style: dict[str, Any]) -> None:
