@@ -44,6 +44,24 @@ def band(panel: Any, places: Any, values: np.ndarray, style: dict[str, Any], **l
     panel.fill_between(places, *ends, color=style["color"], alpha=0.18, linewidth=0)
 
 
+def log_band(panel: Any, places: Any, logs: np.ndarray, style: dict[str, Any]) -> None:
+    """Draws the geometric mean over seeds and its 95 % interval, up to where a seed diverges.
+
+    Mean and interval are those of the logarithms: an interval of the values themselves would reach
+    below zero.
+
+    Args:
+        panel: where.
+        places: on the horizontal axis, ``[places]``.
+        logs: logarithms of the values, ``[seeds, places]``.
+        style: of the line; its colour is the band's.
+    """
+    mean, half_width = intervals(logs)
+    low, middle, high = np.exp(np.clip([mean - half_width, mean, mean + half_width], -300, 300))
+    panel.plot(places, middle, **style)
+    panel.fill_between(places, low, high, color=style["color"], alpha=0.18, linewidth=0)
+
+
 def frame(panel: Any) -> None:
     """Gives a panel a pale grid and takes away what frames it above and on the right."""
     panel.grid(True, color="0.9")

@@ -5,6 +5,7 @@ import math
 from experiments.statistics import Interval
 
 _BYTES = ("B", "kB", "MB", "GB", "TB")
+_LARGEST_LOGARITHM = 709.0  # above it lies no float64
 _COUNTS = ("", "k", "M", "G", "T")
 
 
@@ -41,6 +42,27 @@ def _decimals(half_width: float) -> int:
 def format_difference(difference: Interval) -> str:
     """Formats a paired difference, with a star where its interval excludes zero."""
     return format_interval(difference, signed=True) + ("*" if difference.excludes_zero else "")
+
+
+def format_paired_ratio(logarithm: Interval) -> str:
+    """Formats a ratio whose logarithm is given, with a star where its interval excludes 1.
+
+    Returns:
+        The text, such as ``"0.82 [0.71, 0.94]*"``.
+    """
+    middle, half_width = logarithm
+    if not logarithm.is_defined:
+        return f"{_exp(middle):.2f}"
+    star = "*" if logarithm.excludes_zero else ""
+    digits = 2 if half_width >= 0.01 else 3
+    ratio, low, high = (
+        f"{_exp(log):.{digits}f}" for log in (middle, middle - half_width, middle + half_width)
+    )
+    return f"{ratio} [{low}, {high}]{star}"
+
+
+def _exp(logarithm: float) -> float:
+    return math.exp(logarithm) if logarithm < _LARGEST_LOGARITHM else math.inf
 
 
 def format_bytes(number: float, *, signed: bool = False) -> str:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments.figures import save
+from experiments.figures import log_band, save
 
 STUDIES = Path(__file__).parents[2] / "experiments" / "studies"
 
@@ -38,3 +39,12 @@ def test_a_figure_with_room_stays_as_it_was_made(tmp_path):
 
 def test_every_study_saves_its_figures_this_way():
     assert not [path for path in STUDIES.rglob("*.py") if ".savefig(" in path.read_text("utf-8")]
+
+
+def test_a_band_of_logarithms_is_the_geometric_mean_and_ends_where_a_seed_diverges():
+    panel = Figure().subplots()
+    values = np.array([[1.0, 2.0, np.nan], [4.0, 2.0, 3.0]])
+    log_band(panel, [0, 1, 2], np.log(values), {"color": "k"})
+    np.testing.assert_allclose(panel.lines[0].get_ydata(), [2, 2, np.nan])
+    ends = panel.collections[0].get_paths()[0].vertices[:, 1]
+    assert ends.min() < 1 < 4 < ends.max(), "two seeds leave a wide interval"

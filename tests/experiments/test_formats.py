@@ -9,6 +9,7 @@ from experiments.formats import (
     format_count,
     format_difference,
     format_interval,
+    format_paired_ratio,
 )
 from experiments.statistics import Interval
 
@@ -34,6 +35,20 @@ def test_intervals_show_the_digits_that_mean_something(interval, text):
 def test_differences_are_signed_and_starred():
     assert format_difference(Interval(0.5, 0.11)) == "+0.50 ± 0.11*"
     assert format_difference(Interval(-0.5, 0.6)) == "-0.5 ± 0.6"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "half_width", "text"),
+    [
+        (0.8, 0.1, "0.80 [0.72, 0.88]*"),
+        (1.1, 0.2, "1.10 [0.90, 1.34]"),
+        (0.997, 0.002, "0.997 [0.995, 0.999]*"),
+        (0.5, math.nan, "0.50"),
+        (1.0, 800.0, "1.00 [0.00, inf]"),
+    ],
+)
+def test_ratios_come_from_logarithms_and_are_starred_where_they_exclude_1(ratio, half_width, text):
+    assert format_paired_ratio(Interval(math.log(ratio), half_width)) == text
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.arms import horizon_label
 from experiments.compared import PLAIN, group_by_arm
-from experiments.figures import frame, intervals, ordered_colors, save
+from experiments.figures import frame, log_band, ordered_colors, save
 from experiments.studies.compare.ask import Config, Record
 
 _PANELS_PER_ROW = 3
@@ -102,13 +102,7 @@ def _log_losses(runs: Sequence[Record]) -> dict[str, np.ndarray]:
 
 
 def _draw(panel: Any, logs: np.ndarray, style: dict[str, Any]) -> None:
-    # On a logarithmic axis the mean and interval are those of the logarithms: an interval of the
-    # losses themselves would reach below zero. They end where the first seed diverges.
-    mean, half_width = intervals(logs)
-    epochs = np.arange(len(mean))
-    low, middle, high = np.exp(np.clip([mean - half_width, mean, mean + half_width], -300, 300))
-    panel.plot(epochs, middle, **style)
-    panel.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    log_band(panel, np.arange(logs.shape[1]), logs, style)
     frame(panel)
 
 

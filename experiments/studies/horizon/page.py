@@ -8,8 +8,9 @@ import numpy as np
 from rich.console import RenderableType
 
 from experiments.compared import grouped
+from experiments.formats import format_paired_ratio
 from experiments.page import Column, Table
-from experiments.statistics import Interval, paired_difference
+from experiments.statistics import paired_difference
 from experiments.studies.horizon.ask import AUTO, FAILED, Config, Record
 from experiments.studies.horizon.stable_horizon import MARGIN, MEMORY
 
@@ -47,18 +48,9 @@ def _against(row: _Row) -> str:
     losses = [[run.train_loss for run in side] for side in (row.auto, row.runs)]
     if any(loss is None for side in losses for loss in side):
         return ""
-    return _format_ratio(paired_difference(*(np.log(np.array(side, float)) for side in losses)))
-
-
-def _format_ratio(ratio: Interval) -> str:
-    """Formats a ratio whose logarithm is given, with a star where its interval excludes 1."""
-    middle, half_width = ratio
-    text = f"{math.exp(middle):.2f}"
-    if not ratio.is_defined:
-        return text
-    star = "*" if ratio.excludes_zero else ""
-    low, high = math.exp(middle - half_width), math.exp(middle + half_width)
-    return f"{text} [{low:.2f}, {high:.2f}]{star}"
+    return format_paired_ratio(
+        paired_difference(*(np.log(np.array(side, float)) for side in losses))
+    )
 
 
 def _quartiles(row: _Row) -> str:

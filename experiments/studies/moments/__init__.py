@@ -1,0 +1,1 @@
+"""What prediction does to an optimizer's moments during training: the command ``moments``."""
