@@ -29,7 +29,6 @@ def adam_error_bound(
     s: jax.typing.ArrayLike = 0.0,
     noise: jax.typing.ArrayLike = 0.0,
     largest_noise: jax.typing.ArrayLike | None = None,
-    epsilon_share: jax.typing.ArrayLike = 0.0,
 ) -> jax.Array:
     r"""Bounds the error :math:`\lVert\hat\theta_{t+h} - \theta_{t+h}\rVert` of Adam's closed form.
 
@@ -53,70 +52,67 @@ def adam_error_bound(
         \hat v_{t+k} - \hat v_t = \frac{1-\beta_2}{1-\beta_2^{t+k}}
             \sum_{j=1}^k \beta_2^{k-j} (g_{t+j}^2 - \hat v_t)
 
-    **Distances of gradients are measured in Adam's own scale**, that of :math:`D_t` at the step of
-    the prediction. Let gradients of the loss obey
-    :math:`\lVert (g(x) - g(y)) / D_t \rVert \le L \lVert x - y \rVert` and those of mini-batches
-    miss them by at most σ in the norm and :math:`\sigma_\infty` in an entry, both over
-    :math:`D_t`. If the points are at most :math:`r_j` apart, :math:`g_{t+j} / D_t` differs from
-    :math:`g_t / D_t` by at most :math:`d_j = 2\sigma + L r_j` in the norm and
-    :math:`\delta_j = 2\sigma_\infty + L r_j` in an entry. So the first moment moves by at most
+    **Distances of gradients are measured in Adam's own scale** at the step of the prediction, and
+    no entry counts for more than C:
 
     .. math::
-        M_k = \frac{1-\beta_1}{1-\beta_1^{t+k}} \sum_{j=1}^k \beta_1^{k-j}
-            \Bigl(\lVert (g_t - \hat m_t) / D_t \rVert + d_j\Bigr)
+        \lvert x \rvert_t = \lVert \min(\lvert x \rvert / D_t,\, C) \rVert, \qquad
+        C = \sqrt{2\,(1-\beta_2^t) / (1-\beta_2)}
 
-    over :math:`D_t`. What is left of the second moment without further gradients bounds the scale
-    from below, :math:`D_{t+k} \ge \sqrt{\rho_k}\, D_t` with
-    :math:`\rho_k = \beta_2^k (1-\beta_2^t) / (1-\beta_2^{t+k})`, and the largest gradients from
-    above, :math:`D_{t+k} \le U_k D_t`, where e is the largest share of ε in :math:`D_t`:
+    Let gradients of the loss obey :math:`\lvert g(x) - g(y) \rvert_t \le L \lVert x - y \rVert`,
+    and those of mini-batches miss them by at most σ in :math:`\lvert\cdot\rvert_t` and by
+    :math:`\sigma_\infty` in its largest entry. If :math:`x_{t+j}` is at most :math:`r_j` away from
+    :math:`x_t`, :math:`g_{t+j}` differs from :math:`g_t` by at most :math:`d_j = 2\sigma + L r_j`,
+    and by :math:`\delta_j = \min(2\sigma_\infty + L r_j, C)` in an entry.
+
+    Of the second moment :math:`\rho_k = \beta_2^k (1-\beta_2^t) / (1-\beta_2^{t+k})` is left
+    without further gradients, so :math:`D_{t+k} \ge \sqrt{\rho_k}\, D_t`. It also remembers
+    :math:`g_t` and :math:`g_{t+j}`, so :math:`\lvert g_{t+j} - g_t \rvert \le C
+    \sqrt{\hat v_{t+k} / \rho_k}`. Hence :math:`\lvert g_{t+j} - g_t \rvert / D_{t+k} \le
+    \min(\lvert g_{t+j} - g_t \rvert / D_t,\, C) / \sqrt{\rho_k}`, the first term of
+    :math:`u_{t+k} - u_t` is at most
 
     .. math::
-        U_k = \sqrt{\rho_k (1-e)^2 + A_k} + e, \qquad
-        A_k = \frac{1-\beta_2}{1-\beta_2^{t+k}} \sum_{j=1}^k \beta_2^{k-j}
-            \Bigl(\lVert g_t / D_t \rVert_\infty + \delta_j\Bigr)^2
+        M_k = \frac{1}{\sqrt{\rho_k}}\, \frac{1-\beta_1}{1-\beta_1^{t+k}}
+            \sum_{j=1}^k \beta_1^{k-j} \bigl(\lVert (g_t - \hat m_t) / D_t \rVert + d_j\bigr)
 
-    The second term of :math:`u_{t+k} - u_t` is at most the lesser of what these allow,
-    :math:`\lVert u_t \rVert \max(1/\sqrt{\rho_k} - 1,\; 1 - 1/U_k)`, and of what the movement of
-    the second moment allows,
+    and the second, by :math:`D_{t+k} - D_t = (\hat v_{t+k} - \hat v_t) / (\sqrt{\hat v_{t+k}} +
+    \sqrt{\hat v_t})`, at most
 
     .. math::
-        R_k = \frac{1}{\sqrt{\rho_k}\,(1 + \sqrt{\rho_k})}\, \frac{1-\beta_2}{1-\beta_2^{t+k}}
+        R_k = \frac{1}{\sqrt{\rho_k}}\, \frac{1-\beta_2}{1-\beta_2^{t+k}}
             \sum_{j=1}^k \beta_2^{k-j} \Bigl(
-            \lVert u_t (g_t^2 - \hat v_t) / (D_t \sqrt{\hat v_t}) \rVert
-            + \lVert \hat m_t / \sqrt{\hat v_t} \rVert_\infty
-            \Bigl(2 \lVert g_t / D_t \rVert_\infty + \delta_j\Bigr) d_j \Bigr)
+            \frac{w + 2 p\, a\, d_j}{1 + \sqrt{\rho_k}} + \frac{p\, \delta_j d_j}{\sqrt{\rho_k}}
+            \Bigr), \qquad
+        w = \lVert u_t (g_t^2 - \hat v_t) / (D_t \sqrt{\hat v_t}) \rVert
 
-    because :math:`D_{t+k} - D_t = (\hat v_{t+k} - \hat v_t) / (\sqrt{\hat v_{t+k}} +
-    \sqrt{\hat v_t})`. Together :math:`\lVert u_{t+k} - u_t \rVert` is at most
-
-    .. math::
-        G_k = \frac{M_k}{\sqrt{\rho_k}} + \min\Bigl(R_k,\;
-            \lVert u_t \rVert \max\Bigl(\frac{1}{\sqrt{\rho_k}} - 1,\; 1 - \frac{1}{U_k}\Bigr)\Bigr)
-
-    from which :math:`r_j` and the bound itself follow as in :func:`sgdm_error_bound`, with
-    :math:`u_t` in place of :math:`v_t`.
+    where p is the largest entry of :math:`\lvert \hat m_t \rvert / \sqrt{\hat v_t}` and a that of
+    :math:`\lvert g_t \rvert / D_t`. It is also at most
+    :math:`\lVert u_t \rVert \max(1, 1 / \sqrt{\rho_k} - 1)`, because
+    :math:`0 < D_t / D_{t+k} \le 1 / \sqrt{\rho_k}`. With :math:`G_k`, the sum of
+    :math:`M_k` and the lesser of these two, in place of that of :func:`sgdm_error_bound`, and
+    :math:`u_t` in place of :math:`v_t`, :math:`r_j` and the bound follow as they do there.
 
     Args:
       horizon: h, a whole number of steps >= 1.
       learning_rate: γ, a number or a schedule.
       b1: β₁.
-      b2: β₂, above 0.
+      b2: β₂, above 0 and below 1.
       count: t, the number of updates made, at least 1.
-      smoothness: L: gradients at two of the points, over D_t, differ by at most L times the
-        distance of the points.
+      smoothness: L: gradients at two of the points differ, in the scale above, by at most L times
+        the distance of the points. That of gradients over D_t, without C, is always enough.
       update_norm: ‖u_t‖, the norm of the last update without the learning rate.
       gradient_gap: ‖(g_t - m̂_t) / D_t‖ for the last gradient g_t.
-      scale_gap: ‖u_t (g_t² - v̂_t) / (D_t √v̂_t)‖; entries with v̂_t = 0 count as 0.
-      largest_update: the largest entry of \|m̂_t\| / √v̂_t, likewise: but for ε that of \|u_t\|.
-      largest_gradient: the largest entry of \|g_t\| / D_t.
+      scale_gap: w, where entries with v̂_t = 0 count as 0.
+      largest_update: p, likewise: but for ε the largest entry of \|u_t\|.
+      largest_gradient: a, the largest entry of \|g_t\| / D_t.
       point_distance: ‖x_{t+1} - x_t‖, how far the next point at which a gradient is taken is from
         the last one; without prediction (``s=0``) the norm of the last update.
       s: the horizon that training itself uses.
-      noise: σ, the largest distance of a mini-batch gradient from that of the loss, over D_t; 0 for
-        full batches.
+      noise: σ, the largest distance of a mini-batch gradient from that of the loss, in the scale
+        above; 0 for full batches.
       largest_noise: σ_∞, the largest entry of such a distance; by default, which is always enough,
         ``noise``.
-      epsilon_share: e, the largest ε / D_t among entries with u_t ≠ 0.
 
     Returns:
       The bound; arguments may be arrays of a common shape, which it then has.
@@ -126,45 +122,45 @@ def adam_error_bound(
       ValueError: ``horizon`` or ``count`` is below 1.
 
     Examples:
-      >>> # A gradient of 1 after nine of 0, without momentum: v̂_10 is about 1/10 and the update
-      >>> # √10. If the gradient stays, v̂_11 is about 2/11 and the next update only √(11/2).
+      >>> # Gradients of 1 up to the tenth, then of 0.01, without momentum. After 11 steps v̂ is
+      >>> # about 10/11, after 12 it is 10/12, so the next update is larger by √(12/11).
+      >>> u = 0.01 / (10 / 11) ** 0.5
       >>> bound = adam_error_bound(
-      ...     1, 0.1, 0.0, count=10, smoothness=0.0, update_norm=10**0.5, gradient_gap=0.0,
-      ...     scale_gap=9 * 10**0.5, largest_update=10**0.5, largest_gradient=10**0.5,
-      ...     point_distance=0.1 * 10**0.5,
+      ...     1, 0.1, 0.0, count=11, smoothness=0.0, update_norm=u, gradient_gap=0.0,
+      ...     scale_gap=u, largest_update=u, largest_gradient=u, point_distance=0.1 * u,
       ... )
-      >>> round(float(bound), 3), round(0.1 * (10**0.5 - 5.5**0.5), 3)
-      (0.082, 0.082)
+      >>> round(float(bound) / (0.1 * u), 3), round((12 / 11) ** 0.5 - 1, 3)
+      (0.045, 0.044)
 
     References:
       Ours.
     """
     rates = rates_ahead(learning_rate, count, checked_whole_number(horizon, "horizon"))
-    t, share = floating(_checked_count(count)), floating(epsilon_share)
-    update, distance, entry = map(floating, (update_norm, point_distance, largest_gradient))
+    t, update = floating(_checked_count(count)), floating(update_norm)
     sigma = floating(noise)
     sigma_entry = sigma if largest_noise is None else floating(largest_noise)
+    most = jnp.sqrt(2 * _debiased(b2, t) / (1 - b2))  # C
 
     def drift_after(sums: Any, k: int, reach: jax.Array) -> tuple[Any, jax.Array]:
         d = 2 * sigma + smoothness * reach
-        delta = 2 * sigma_entry + smoothness * reach
+        delta = jnp.minimum(2 * sigma_entry + smoothness * reach, most)
         terms = (
-            (b1, gradient_gap + d),  # M
-            (b2, (entry + delta) ** 2),  # A
-            (b2, scale_gap + largest_update * (2 * entry + delta) * d),  # R
+            (b1, gradient_gap + d),
+            (b2, scale_gap + 2 * largest_update * largest_gradient * d),
+            (b2, largest_update * delta * d),
         )
         sums = [decay * so_far + new for so_far, (decay, new) in zip(sums, terms, strict=True)]
-        moment, square, movement = (
+        moment, linear, square = (
             (1 - decay) / _debiased(decay, t + k) * total
             for total, (decay, _) in zip(sums, terms, strict=True)
         )
-        kept = b2**k * _debiased(b2, t) / _debiased(b2, t + k)  # ρ
-        lowest, highest = jnp.sqrt(kept), jnp.sqrt(kept * (1 - share) ** 2 + square) + share
-        within = update * jnp.maximum(1 / lowest - 1, 1 - 1 / highest)
-        rescaled = jnp.minimum(within, movement / (lowest * (1 + lowest)))
-        return sums, moment / lowest + rescaled
+        root = jnp.sqrt(b2**k * _debiased(b2, t) / _debiased(b2, t + k))  # √ρ_k
+        rescaled = (linear / (1 + root) + square / root) / root
+        at_most = update * jnp.maximum(1, 1 / root - 1)
+        return sums, moment / root + jnp.minimum(rescaled, at_most)
 
-    return total_error(rates, update, distance, s, [jnp.zeros_like(update)] * 3, drift_after)
+    nothing = [jnp.zeros_like(update)] * 3
+    return total_error(rates, update, floating(point_distance), s, nothing, drift_after)
 
 
 def _debiased(decay: Any, count: jax.Array) -> jax.Array:
