@@ -73,9 +73,7 @@ def _spread_table(records: Sequence[Record], config: Config) -> Table:
     """Quartiles over steps, at the shortest and the longest horizon."""
 
     def cell(place: int, quartile: int) -> Callable[[_Row], str]:
-        return lambda row: _format_ratio(
-            [ratios(run, VISITED)[quartile, place] for run in row.runs]
-        )
+        return lambda row: _format_ratios(row, VISITED, quartile, place)
 
     columns = [
         Column(f"{h} ahead, {name}", cell(place, quartile))
