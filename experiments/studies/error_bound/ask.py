@@ -47,9 +47,9 @@ class Config:
     sgdm_rate: float = one(positive, 0.1, "RATE", "learning rate of SGDM")
     adam_rate: float = one(positive, 1e-3, "RATE", "learning rate of Adam")
     momentum: float = momentum_field()
-    points: int = one(count, 20, "N", "steps at which predictions are judged, from the first on")
-    every: int = one(count, 15, "N", "steps from one to the next, at least as many as are judged")
-    seeds: tuple[int, ...] = seeds(3)
+    points: int = one(count, 15, "N", "steps at which predictions are judged, from the first on")
+    every: int = one(count, 20, "N", "steps from one to the next, at least as many as are judged")
+    seeds: tuple[int, ...] = seeds(5)
     output: Path | None = output()
 
     def completed(self) -> "Config":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from experiments.arms import horizon_label
 from experiments.compared import grouped
-from experiments.figures import band, frame, ordered_colors, save
+from experiments.figures import frame, intervals, ordered_colors, save
 from experiments.studies.error_bound.ask import FULL, HESSIAN, MINI, VISITED, Config, Record
 
 _ROWS = {VISITED: "L of the places visited", HESSIAN: "L of the Hessian"}
@@ -48,7 +49,7 @@ def draw_ratios(path: Path, records: Sequence[Record], config: Config) -> None:
                 look = {"color": colors[batches], "linestyle": styles[s], "linewidth": 1.8}
                 values = np.array([ratios(run, chosen)[1] for run in group])
                 shown = (values <= _LARGEST).all(axis=0)
-                band(panel, np.array(config.horizons)[shown], values[:, shown], look, marker=".")
+                _draw_band(panel, np.array(config.horizons)[shown], values[:, shown], look)
             frame(panel)
             panel.set_yscale("log")
     for panel, optimizer in zip(axes[0], optimizers, strict=True):
@@ -69,3 +70,11 @@ def draw_ratios(path: Path, records: Sequence[Record], config: Config) -> None:
         frameon=False,
     )
     save(figure, path)
+
+
+def _draw_band(panel: Any, places: Any, values: np.ndarray, look: dict[str, Any]) -> None:
+    """Draws the geometric mean over seeds and its interval, of ``[seeds, places]``."""
+    mean, half_width = intervals(np.log(values)) if values.size else np.zeros((2, 0))
+    panel.plot(places, np.exp(mean), marker=".", **look)
+    ends = np.exp(mean - half_width), np.exp(mean + half_width)
+    panel.fill_between(places, *ends, color=look["color"], alpha=0.18, linewidth=0)

@@ -8,7 +8,6 @@ from rich.console import Group, RenderableType
 
 from experiments.arms import horizon_label
 from experiments.compared import grouped
-from experiments.formats import format_interval
 from experiments.page import Column, Table
 from experiments.statistics import mean_interval
 from experiments.studies.error_bound.ask import HESSIAN, PARTS, VISITED, Config, Record
@@ -93,8 +92,8 @@ def _use_table(records: Sequence[Record], config: Config) -> Table:
 
         return cell
 
-    def useful(place: int) -> Callable[[_Row], str]:
-        return lambda row: _percent((row.bound(VISITED) < row.moved())[..., place])
+    def useful(chosen: str) -> Callable[[int], Callable[[_Row], str]]:
+        return lambda place: lambda row: _percent((row.bound(chosen) < row.moved())[..., place])
 
     def broken(place: int) -> Callable[[_Row], str]:
         return lambda row: _percent((row.bound(HESSIAN) < row.errors())[..., place])
@@ -103,7 +102,8 @@ def _use_table(records: Sequence[Record], config: Config) -> Table:
         Column(f"{title}, {h} ahead", measure(place))
         for title, measure in (
             ("error over distance moved", relative),
-            ("bound below distance moved", useful),
+            ("bound below distance moved", useful(VISITED)),
+            ("Hessian's bound below distance moved", useful(HESSIAN)),
             ("Hessian's bound below error", broken),
         )
         for h, place in _ends(config).items()
@@ -139,9 +139,17 @@ def _percent(values: np.ndarray) -> str:
 
 
 def _format_ratios(row: _Row, chosen: str, quartile: int, place: int) -> str:
-    """Formats a quartile over steps: its mean over seeds and the interval."""
-    interval = mean_interval([ratios(run, chosen)[quartile, place] for run in row.runs])
-    return format_interval(interval) if interval.mean <= _LARGEST else f"above {_LARGEST:,.0f}"
+    """Formats a quartile over steps: its geometric mean over seeds and the interval."""
+    values = np.array([ratios(run, chosen)[quartile, place] for run in row.runs])
+    if not np.isfinite(values).all():
+        return "none"
+    mean, half_width = mean_interval(np.log(values))
+    if np.exp(mean) > _LARGEST:
+        return f"above {_LARGEST:,.0f}"
+    text = f"{np.exp(mean):.3g}"
+    if not np.isfinite(half_width):
+        return text
+    return f"{text} [{np.exp(mean - half_width):.2g}, {np.exp(mean + half_width):.2g}]"
 
 
 def tables(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> RenderableType:
