@@ -113,7 +113,9 @@ def _use_table(records: Sequence[Record], config: Config) -> Table:
 
 
 def _smoothness(chosen: str) -> Callable[[_Row], str]:
-    return lambda row: f"{np.nanmedian(row.values(lambda run: run.smoothness[chosen])):.3g}"
+    return lambda row: _rounded(
+        float(np.nanmedian(row.values(lambda run: run.smoothness[chosen]))), 3
+    )
 
 
 def _parts_table(records: Sequence[Record], config: Config) -> Table:
@@ -146,10 +148,15 @@ def _format_ratios(row: _Row, chosen: str, quartile: int, place: int) -> str:
     mean, half_width = mean_interval(np.log(values))
     if np.exp(mean) > _LARGEST:
         return f"above {_LARGEST:,.0f}"
-    text = f"{np.exp(mean):.3g}"
+    text = _rounded(np.exp(mean), 3)
     if not np.isfinite(half_width):
         return text
-    return f"{text} [{np.exp(mean - half_width):.2g}, {np.exp(mean + half_width):.2g}]"
+    low, high = (_rounded(np.exp(mean + sign * half_width), 2) for sign in (-1, 1))
+    return f"{text} [{low}, {high}]"
+
+
+def _rounded(value: float, digits: int) -> str:
+    return f"{float(f'{value:.{digits}g}'):,g}"
 
 
 def tables(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> RenderableType:

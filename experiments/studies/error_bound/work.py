@@ -10,11 +10,21 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from experiments.curvature import make_stretch
+from experiments.errors import UsageError
 from experiments.folder import number
 from experiments.problems import Problem, load_problem
 from experiments.progress import Progress
 from experiments.studies.error_bound import bounds
-from experiments.studies.error_bound.ask import FULL, HESSIAN, SGDM, VISITED, Arm, Config, Record
+from experiments.studies.error_bound.ask import (
+    FULL,
+    HESSIAN,
+    MINI,
+    SGDM,
+    VISITED,
+    Arm,
+    Config,
+    Record,
+)
 from experiments.studies.error_bound.measure import Found, train
 from experiments.training.batches import epoch_batches, number_of_examples, take
 
@@ -22,9 +32,18 @@ _DIGITS = 6
 
 
 def prepare(config: Config, progress: Progress) -> Callable[[Arm], list[Record]]:
-    """Loads the problem; returns what trains an arm at every seed."""
+    """Loads the problem; returns what trains an arm at every seed.
+
+    Raises:
+        UsageError: the data are missing, or fewer than asked for or than a mini-batch needs.
+    """
     del progress  # an arm takes seconds
     problem = load_problem(config.problem, config.data_dir, config.examples)
+    if MINI in config.batches and number_of_examples(problem.train) < problem.batch_size:
+        raise UsageError(
+            f"--examples {config.examples}: a mini-batch of {problem.name} has "
+            f"{problem.batch_size}; give at least as many, or --batches {FULL}"
+        )
     _, unravel = ravel_pytree(problem.init(jax.random.key(0)))
 
     def loss(params: Any, examples: Any) -> Any:
