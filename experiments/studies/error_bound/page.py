@@ -170,7 +170,6 @@ def tables(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -
             )
             for chosen, title in titles.items()
         ),
-        _use_table(records, config).terminal("what the bounds are worth"),
     )
 
 
