@@ -14,7 +14,8 @@ form (:func:`xgrad_optax.with_weight_prediction`, the named optimizers) and of t
 be measured, whatever s they train with. Train with ``s=0`` to see how several predictors do on the
 *same* trajectory.
 
-For smooth losses :func:`sgdm_error_bound` says beforehand how wrong a prediction can be.
+For smooth losses :func:`sgdm_error_bound` and :func:`adam_error_bound` say beforehand how wrong a
+prediction can be.
 """
 
 import functools
@@ -26,13 +27,14 @@ import jax.numpy as jnp
 import optax
 
 from xgrad_optax import _rings
+from xgrad_optax._adam_error_bound import adam_error_bound
 from xgrad_optax._agreement import ErrorStatistics, RunningMoments, agree, over_moments, total, wide
 from xgrad_optax._checks import checked_whole_number
-from xgrad_optax._error_bound import sgdm_error_bound
 from xgrad_optax._nesting import merge_into
 from xgrad_optax._points import base_point, measurable_states
 from xgrad_optax._prediction import predicted_by
 from xgrad_optax._rings import Layout, checked_horizons, thinned
+from xgrad_optax._sgdm_error_bound import sgdm_error_bound
 from xgrad_optax._trees import arrays_of
 from xgrad_optax._typing import OptState, Params, PyTree, Updates
 
@@ -41,6 +43,7 @@ __all__ = [
     "PredictionErrorMetric",
     "PredictionErrorState",
     "PredictionErrorSummary",
+    "adam_error_bound",
     "prediction_error",
     "sgdm_error_bound",
     "trajectory_prediction_error",

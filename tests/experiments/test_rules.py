@@ -104,7 +104,7 @@ def test_the_layers_below_the_studies_have_one_direction():
         ["kinds", "options", "folder", "formats", "figures", "registered", "task", "study"],
         ["page", "around"],
         ["arms"],
-        ["compared", "rates", "tested", "data", "models"],
+        ["compared", "rates", "tested", "curvature", "data", "models"],
         ["problems", "training"],
         ["tasks"],
     ]

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 import xgrad_optax
+from experiments.curvature import Sharpest, make_sharpest
 from experiments.problems import Problem
-from experiments.studies.stability.curvature import Sharpest, make_sharpest
 from experiments.training.batches import epoch_batches, number_of_examples, take
 
 _DISPLACEMENT = 1e-8  # of the local test, in float64: hardly a ReLU switches

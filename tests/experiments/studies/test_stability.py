@@ -12,9 +12,9 @@ from run_files import read_meta, read_records, read_table
 
 import xgrad_optax
 from experiments.cli import main
+from experiments.curvature import make_sharpest
 from experiments.studies.stability import work
 from experiments.studies.stability.ask import SCALES
-from experiments.studies.stability.curvature import make_sharpest
 from experiments.studies.stability.measure import Measurements, crossing, fitted_radius
 from xgrad_optax.stability import max_learning_rate, spectral_radius
 

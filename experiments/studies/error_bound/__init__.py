@@ -1,0 +1,1 @@
+"""How tight the bounds on prediction errors are on a network: the command ``error-bound``."""
