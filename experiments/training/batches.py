@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.errors import UsageError
 from experiments.task import Data, Examples
 
 _READ_AHEAD = 4  # batches; more only takes memory
@@ -16,6 +17,15 @@ _READ_AHEAD = 4  # batches; more only takes memory
 def number_of_examples(examples: Any) -> int:
     """Returns the length of the leading axis that all arrays in ``examples`` share."""
     return jax.tree.leaves(examples)[0].shape[0]
+
+
+def check_batch(examples: Any, batch_size: int) -> None:
+    """Raises a ``UsageError`` if not even one batch can be made of the training examples."""
+    if (count := number_of_examples(examples)) < batch_size:
+        raise UsageError(
+            f"a batch of {batch_size} cannot be made of {count} training examples; give more of "
+            "them or smaller batches"
+        )
 
 
 def take(examples: Any, indices: jax.Array | np.ndarray) -> Any:

@@ -253,3 +253,23 @@ def test_one_learning_rate_goes_to_all(comparisons):
     assert main(arguments.split()) == 0
     assert comparisons[0].learning_rates == {"adam": 0.01, "sgdm": 0.01}
     assert "command line for adam, sgdm" in comparisons[0].learning_rate_origin
+
+
+@pytest.mark.parametrize(
+    ("command", "batch", "examples"),
+    [
+        ("horizon --examples 31", 32, 31),
+        ("stability --examples 31", 32, 31),
+        ("moments --examples 31", 32, 31),
+        ("error-bound --examples 31", 32, 31),
+        ("pipeline --batch-size 1078", 1078, 1077),
+        ("batch-size --batch-sizes 64 1078", 1078, 1077),
+    ],
+)
+def test_fewer_examples_than_a_batch_are_refused_before_there_is_a_folder(
+    command, batch, examples, tmp_path, capsys
+):
+    assert main([*command.split(), "--output", str(tmp_path / "run")]) == 2
+    expected = f"a batch of {batch} cannot be made of {examples} training examples"
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ from experiments.studies.batch_size.ask import Config, Item, Record, score_of
 from experiments.task import Data, Task, Variables
 from experiments.tasks import load_task
 from experiments.training.batches import (
-    number_of_examples,
+    check_batch,
     on_device,
     stacked_batches,
     steps_per_epoch,
@@ -32,11 +32,7 @@ def prepare(config: Config, progress: Progress) -> Callable[[Item], list[Record]
     """Loads the data; returns what tunes and trains an arm at a batch size."""
     task = load_task(config.task)
     data = task.load(config.data_dir)
-    examples = number_of_examples(data.train)
-    if (largest := max(config.batch_sizes)) > examples:
-        raise UsageError(
-            f"--batch-sizes {largest}: {config.task} has only {examples} training examples"
-        )
+    check_batch(data.train, max(config.batch_sizes))
     if data.augment or task.score:
         raise UsageError(
             f"--task {config.task}: its examples are changed at random or its metric is computed "

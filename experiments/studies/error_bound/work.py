@@ -10,7 +10,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from experiments.curvature import make_stretch
-from experiments.errors import UsageError
 from experiments.folder import number
 from experiments.problems import Problem, load_problem
 from experiments.progress import Progress
@@ -26,7 +25,7 @@ from experiments.studies.error_bound.ask import (
     Record,
 )
 from experiments.studies.error_bound.measure import Found, train
-from experiments.training.batches import epoch_batches, number_of_examples, take
+from experiments.training.batches import check_batch, epoch_batches, number_of_examples, take
 
 _DIGITS = 6
 
@@ -39,11 +38,8 @@ def prepare(config: Config, progress: Progress) -> Callable[[Arm], list[Record]]
     """
     del progress  # an arm takes seconds
     problem = load_problem(config.problem, config.data_dir, config.examples)
-    if MINI in config.batches and number_of_examples(problem.train) < problem.batch_size:
-        raise UsageError(
-            f"--examples {config.examples}: a mini-batch of {problem.name} has "
-            f"{problem.batch_size}; give at least as many, or --batches {FULL}"
-        )
+    if MINI in config.batches:
+        check_batch(problem.train, problem.batch_size)
     _, unravel = ravel_pytree(problem.init(jax.random.key(0)))
 
     def loss(params: Any, examples: Any) -> Any:

@@ -14,13 +14,14 @@ from experiments.problems import Problem, load_problem
 from experiments.progress import Progress
 from experiments.studies.horizon.ask import FAILED, Arm, Config, Record
 from experiments.studies.horizon.stable_horizon import stable_horizon
-from experiments.training.batches import epoch_batches, number_of_examples, take
+from experiments.training.batches import check_batch, epoch_batches, number_of_examples, take
 
 
 def prepare(config: Config, progress: Progress) -> Callable[[Arm], list[Record]]:
     """Loads the problem; returns what trains an arm at every seed."""
     del progress  # an arm takes seconds
     problem = load_problem(config.problem, config.data_dir, config.examples)
+    check_batch(problem.train, problem.batch_size)
     run = _make_run(problem, config)
     return lambda arm: [_record(arm, seed, run(arm, seed)) for seed in config.seeds]
 

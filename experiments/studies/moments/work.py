@@ -15,13 +15,14 @@ from experiments.problems import Problem, load_problem
 from experiments.progress import Progress
 from experiments.studies.moments.ask import B1, B2, LAG, QUANTITIES, RATIO, Arm, Config, Record
 from experiments.studies.moments.measure import Run, measure, moments
-from experiments.training.batches import epoch_batches, number_of_examples, take
+from experiments.training.batches import check_batch, epoch_batches, number_of_examples, take
 
 
 def prepare(config: Config, progress: Progress) -> Callable[[Arm], list[Record]]:
     """Loads the problem; returns what trains an arm at every seed."""
     del progress  # an arm takes seconds
     problem = load_problem(config.problem, config.data_dir, config.examples)
+    check_batch(problem.train, problem.batch_size)
     steps = number_of_examples(problem.train) // problem.batch_size
     if config.every > steps:
         raise UsageError(

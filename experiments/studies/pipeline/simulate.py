@@ -22,7 +22,7 @@ from experiments.studies.pipeline.optimizers import Build, Late, Numbers, optimi
 from experiments.task import Examples
 from experiments.tasks import load_task
 from experiments.training import pipeline
-from experiments.training.batches import epoch_batches, number_of_examples, take
+from experiments.training.batches import check_batch, epoch_batches, number_of_examples, take
 
 
 class Run(NamedTuple):
@@ -52,6 +52,7 @@ class Simulator:
         self._network: Staged = network.staged.named()
         self._at_once = network.at_once
         data = load_task(network.task, "cpu").load(config.data_dir)
+        check_batch(data.train, config.batch_size)
         self._train = jax.tree.map(jnp.asarray, data.train)
         self._parts = [_first(part, network.measured) for part in (data.train, data.validation)]
         self.seeds = (*config.tuning_seeds, *config.seeds)

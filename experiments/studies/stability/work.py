@@ -8,6 +8,7 @@ from experiments.problems import load_problem
 from experiments.progress import Progress
 from experiments.studies.stability.ask import BATCH_FACTORS, LOCAL_FACTORS, Config, Record
 from experiments.studies.stability.measure import Measurements, Point, crossing
+from experiments.training.batches import check_batch
 from xgrad_optax.stability import max_learning_rate, spectral_radius
 
 
@@ -15,6 +16,8 @@ def prepare(config: Config, progress: Progress) -> Callable[[float], list[Record
     """Loads the problem; returns what measures a horizon."""
     del progress  # a horizon takes seconds
     problem = load_problem(config.problem, config.data_dir, config.scale.examples)
+    if config.scale.batch_steps:
+        check_batch(problem.train, problem.batch_size)
     measurements = Measurements(problem, config.momentum, config.seed)
 
     @functools.cache

@@ -211,7 +211,6 @@ def test_the_report_shows_losses_rates_and_tests(folder, records, config):
         ("--row nothing", "unknown row 'nothing'; valid: mnist-sgdm"),
         ("--arms s=9", "unknown arm 's=9'; valid: plain, nesterov, s=1"),
         ("--tuning-seeds 3 1000", "seeds [3] are for tuning and for reporting"),
-        ("--batch-sizes 2048", "--batch-sizes 2048: digits has only 1077 training examples"),
     ],
 )
 def test_bad_usage_is_one_line(options, message, capsys):

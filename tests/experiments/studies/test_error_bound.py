@@ -162,8 +162,3 @@ def test_the_stretch_is_the_norm_of_the_dense_hessian_over_the_scale():
 def test_rounds_shorter_than_what_is_judged_are_refused(capsys):
     assert main(["error-bound", "--every", "5"]) == 2
     assert "--every 5 is less than the 10 steps ahead that are judged" in capsys.readouterr().err
-
-
-def test_fewer_examples_than_a_mini_batch_are_refused(capsys):
-    assert main(["error-bound", "--examples", "20"]) == 2
-    assert "a mini-batch of digits has 32; give at least as many" in capsys.readouterr().err
