@@ -14,7 +14,7 @@ from experiments.cli import main
 from experiments.page import page_text
 from experiments.progress import Progress
 from experiments.statistics import holm, paired_p_value
-from experiments.studies.batch_size import page, work
+from experiments.studies.batch_size import figure, page, work
 from experiments.studies.batch_size.ask import (
     ARMS,
     COMPARISONS,
@@ -183,6 +183,46 @@ def test_without_the_plain_optimizer_nothing_is_useful_or_tested(folder, config)
         assert verdicts(each, config) == []
     said = page_text(page, runs, dataclasses.replace(config, arms=("s=1",)), read_meta(folder))
     assert "## Largest useful batch" not in said
+    assert "| batch | steps | s=1 |" in said
+    assert "Mean losses; ±" in said
+
+
+def test_a_ratio_needs_a_plain_run_that_ended(folder, config):
+    """What stands in a column of ratios is one, or says why there is none."""
+    runs = [record(4, "plain", [None, 1.0, 1.0]), *(record(size, "s=1") for size in SIZES)]
+    said = page_text(
+        page, runs, dataclasses.replace(config, arms=("plain", "s=1")), read_meta(folder)
+    )
+    assert "| 4 | 8 | 1 diverged | plain diverged |" in said
+    assert "| 8 | 8 |  |  |" in said
+
+
+def test_one_seed_is_not_tested(folder, config):
+    runs = [
+        dataclasses.replace(record(size, arm, [loss]), seeds=[0])
+        for arm, loss in (("plain", 1.0), ("s=1", 0.9))
+        for size in SIZES
+    ]
+    alone = dataclasses.replace(config, arms=("plain", "s=1"), seeds=(0,))
+    assert useful_batches(runs, alone)
+    assert verdicts(runs, alone) == []
+    assert "Paired t tests" not in page_text(page, runs, alone, read_meta(folder))
+
+
+def test_the_smallest_plot_shows_its_point(config, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(figure, "save", lambda drawn, path: figures.append(drawn))
+    figure.draw_losses(tmp_path, [record(4)], dataclasses.replace(config, batch_sizes=(4,)))
+    above, _ = figures[0].axes
+    assert above.lines[0].get_marker() == "."
+
+
+def test_batches_that_go_on_as_a_text_have_one_size(known_regression, capsys, monkeypatch):
+    task = load_task("regression")
+    load = lambda folder: task.load(folder)._replace(ordered=True)  # noqa: E731
+    monkeypatch.setattr(work, "load_task", lambda name: dataclasses.replace(task, load=load))
+    assert main(["batch-size", "--task", "regression", "--batch-sizes", "4"]) == 2
+    assert "it reads on in as many rows as its batches have, 8" in capsys.readouterr().err
 
 
 def test_the_report_shows_losses_rates_and_tests(folder, records, config):

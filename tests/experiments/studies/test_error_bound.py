@@ -162,3 +162,29 @@ def test_the_stretch_is_the_norm_of_the_dense_hessian_over_the_scale():
 def test_rounds_shorter_than_what_is_judged_are_refused(capsys):
     assert main(["error-bound", "--every", "5"]) == 2
     assert "--every 5 is less than the 10 steps ahead that are judged" in capsys.readouterr().err
+
+
+def test_where_the_hessian_is_not_finite_its_stretch_is_not(complete):
+    stretch = make_stretch(lambda params, _: jnp.sum(params**2))
+    assert np.isnan(stretch(jnp.full((3,), jnp.nan), jnp.array([0.0, 1.0, 1.0]), None))
+
+
+@pytest.mark.parametrize(
+    ("options", "none"),
+    [
+        ("--optimizers sgdm --sgdm-rate 1e30", "–"),  # diverges
+        ("--optimizers adam --adam-rate 1e-30", "none"),  # in float32 nothing moves
+    ],
+)
+def test_where_nothing_is_known_the_page_says_so(run_on_quadratic, options, none):
+    options += " --ahead 1 --points 2 --every 2 --seeds 1"
+    status, folder = run_on_quadratic(f"error-bound {options}", work)
+    assert status == 0
+    first, *_ = read_table(folder, "What the bounds are worth")
+    assert first[3] == "–", "no distance moved"
+    assert ("–" in first[4:]) == (none == "–"), "how often a bound is below what is not known"
+    visited = read_table(
+        folder, "Bound over actual error, with the smoothness of the places visited"
+    )
+    assert {row[3] for row in visited} == {"none"}
+    assert "nan" not in (folder / "report.md").read_text()
