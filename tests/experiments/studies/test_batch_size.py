@@ -98,6 +98,16 @@ def test_a_run_is_the_loop_written_out(known_regression, config):
     np.testing.assert_allclose(test["loss"], errors.mean(), rtol=1e-5)
 
 
+def test_a_record_keeps_every_part_apart(known_regression, config):
+    task, item = load_task("regression"), Item(8, "plain")
+    trainer = work.Trainer(config, task, task.load(None))
+    run = work.Arm(config, item, trainer)._trained(0, REPORTED)
+    found = [part["loss"] for part in trainer.program(item)(0, run.learning_rate)]
+    kept = [run.train_loss[0], run.validation_loss[0], run.test_loss[0]]
+    np.testing.assert_allclose(kept, found, rtol=1e-5)
+    assert len(set(kept)) == 3
+
+
 def test_grids_begin_with_the_root_of_the_batch_size(known_regression, config, monkeypatch):
     tried = []
 
@@ -250,6 +260,7 @@ def test_the_report_shows_losses_rates_and_tests(folder, records, config):
     [
         ("--row nothing", "unknown row 'nothing'; valid: mnist-sgdm"),
         ("--arms s=9", "unknown arm 's=9'; valid: plain, nesterov, s=1"),
+        ("--batch-sizes 4 5000", "a batch of 5000 cannot be made of 1077 training examples"),
         ("--tuning-seeds 3 1000", "seeds [3] are for tuning and for reporting"),
     ],
 )

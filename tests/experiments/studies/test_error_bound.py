@@ -159,6 +159,31 @@ def test_the_stretch_is_the_norm_of_the_dense_hessian_over_the_scale():
     np.testing.assert_allclose(make_stretch(loss)(params, scale, inputs), expected, rtol=1e-2)
 
 
+def test_the_noise_of_a_horizon_is_the_largest_on_the_way():
+    rule = bounds.sgdm(0.1, 0.9)
+    params = jnp.zeros((4, 2))
+    misses = jnp.array([[0.0, 1.0], [3.0, 4.0], [1.0, 0.0], [0.0, 6.0]])
+    seen = measure.Now(params, None, params, misses)
+    state = rule.make(0.0).tx.init(params[0])
+    found = measure.look_back(rule, 0.1, state, seen, jnp.zeros((4, 2))).measured
+    np.testing.assert_allclose(found.noise, [5.0, 5.0, 6.0])
+    np.testing.assert_allclose(found.largest_noise, [4.0, 4.0, 6.0])
+
+
+def test_a_bound_is_useful_where_it_is_below_the_distance_moved(complete):
+    rows = read_table(complete, "What the bounds are worth")
+    records = read_records(complete)
+    for place, row in enumerate(rows):
+        seeds = records[2 * place :][:2]
+        for at, horizon in ((5, 0), (6, -1)):
+            below = [
+                np.array(r["bounds"][VISITED])[:, horizon] < np.array(r["moved"])[:, horizon]
+                for r in seeds
+            ]
+            assert row[at] == f"{100 * np.mean(below):.0f} %"
+    assert len({row[5] for row in rows}) > 1
+
+
 def test_rounds_shorter_than_what_is_judged_are_refused(capsys):
     assert main(["error-bound", "--every", "5"]) == 2
     assert "--every 5 is less than the 10 steps ahead that are judged" in capsys.readouterr().err
