@@ -17,7 +17,7 @@ class Sharpest(NamedTuple):
     """The direction of largest curvature.
 
     Attributes:
-        curvature: the largest eigenvalue h of the Hessian.
+        curvature: the largest eigenvalue h of the Hessian; NaN where that is not finite.
         direction: its unit eigenvector, a tree like the parameters.
     """
 
@@ -52,7 +52,7 @@ def make_stretch(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Any], f
 
     That is the largest singular value of D⁻¹H, with D the diagonal matrix of ``scale``: how much
     gradients over the scale change at most with the parameters. With a scale of 1 it is the largest
-    modulus of an eigenvalue.
+    modulus of an eigenvalue. It is NaN where the Hessian is not finite.
 
     Args:
         loss: ``(params, examples) -> scalar``, with parameters in a vector.
@@ -89,8 +89,13 @@ def _hessian_product(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Any
 def _extreme(
     multiply: Callable[[np.ndarray], np.ndarray], size: int, **options: Any
 ) -> tuple[float, np.ndarray]:
-    """An eigenvalue of a symmetric matrix, as ``eigsh`` is asked for it, and its eigenvector."""
+    """An eigenvalue of a symmetric matrix, as ``eigsh`` is asked for it, and its eigenvector.
+
+    Both are NaN where the matrix is not finite, as after divergence: ARPACK would raise.
+    """
     start = np.random.default_rng(0).normal(size=size)  # the same result every time
+    if not np.isfinite(multiply(start)).all():
+        return np.nan, np.full(size, np.nan)
     # SciPy's annotations know neither these arguments nor a tolerance other than 0.
     make_operator: Any = LinearOperator
     solve: Any = eigsh

@@ -39,7 +39,7 @@ def band(panel: Any, places: Any, values: np.ndarray, style: dict[str, Any], **l
         **line: more about the line.
     """
     mean, half_width = intervals(values)
-    panel.plot(places, mean, **line, **style)
+    panel.plot(places, mean, **{"marker": _marker(mean), **style, **line})
     ends = mean - half_width, mean + half_width
     panel.fill_between(places, *ends, color=style["color"], alpha=0.18, linewidth=0)
 
@@ -57,9 +57,16 @@ def log_band(panel: Any, places: Any, logs: np.ndarray, style: dict[str, Any]) -
         style: of the line; its colour is the band's.
     """
     mean, half_width = intervals(logs)
+    if not np.isfinite(mean).any():
+        return  # a logarithmic axis cannot be scaled to nothing
     low, middle, high = np.exp(np.clip([mean - half_width, mean, mean + half_width], -300, 300))
-    panel.plot(places, middle, **style)
+    panel.plot(places, middle, marker=_marker(mean), **style)
     panel.fill_between(places, low, high, color=style["color"], alpha=0.18, linewidth=0)
+
+
+def _marker(values: np.ndarray) -> str:
+    """What shows a curve: a line through a single point cannot be seen."""
+    return "." if np.isfinite(values).sum() == 1 else ""
 
 
 def frame(panel: Any) -> None:

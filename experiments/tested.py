@@ -54,8 +54,11 @@ class Verdict:
 
 
 def tested(pairs: Iterable[Pair], *, higher_is_better: bool) -> list[Verdict]:
-    """Returns what is found of each pair, all of them corrected together by Holm's method."""
-    pairs = list(pairs)
+    """Returns what is found of each pair, all of them corrected together by Holm's method.
+
+    Nothing is found of pairs of a single seed: there is no test.
+    """
+    pairs = [pair for pair in pairs if len(pair.values) > 1]
     adjusted = holm([paired_p_value(pair.values, pair.reference_values) for pair in pairs])
     return [
         Verdict(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments.figures import log_band, save
+from experiments.figures import band, log_band, save
 
 STUDIES = Path(__file__).parents[2] / "experiments" / "studies"
 
@@ -48,3 +48,21 @@ def test_a_band_of_logarithms_is_the_geometric_mean_and_ends_where_a_seed_diverg
     np.testing.assert_allclose(panel.lines[0].get_ydata(), [2, 2, np.nan])
     ends = panel.collections[0].get_paths()[0].vertices[:, 1]
     assert ends.min() < 1 < 4 < ends.max(), "two seeds leave a wide interval"
+
+
+@pytest.mark.parametrize("draw", [band, log_band])
+def test_a_curve_of_one_point_can_be_seen(draw):
+    panel = Figure().subplots()
+    values = np.array([[1.0, np.nan], [4.0, np.nan]])
+    draw(panel, [0, 1], values, {"color": "k"})
+    draw(panel, [0, 1], values[:, :1].repeat(2, axis=1), {"color": "k"})
+    assert [line.get_marker() for line in panel.lines] == [".", ""]
+
+
+def test_logarithms_of_nothing_finite_can_be_drawn(tmp_path):
+    figure = Figure(layout="constrained")
+    panel = figure.subplots()
+    log_band(panel, [0, 1], np.full((2, 2), np.nan), {"color": "k"})
+    panel.set_yscale("log")
+    save(figure, tmp_path / "figure.png")
+    assert not panel.lines

@@ -22,7 +22,7 @@ def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) ->
         "reached": _reached(records, config).markdown() if records else None,
         "verdicts": _tested(records).markdown() if verdicts(records) else None,
         "outside": _outside(records, config),
-        "seeds": len(config.seeds),
+        "tested_seeds": len(config.seeds) if verdicts(records) else None,
         "first_seed": config.seeds[0],
         "last_seed": config.seeds[-1],
         "first_tuning_seed": config.tuning_seeds[0],

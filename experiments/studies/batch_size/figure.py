@@ -57,7 +57,7 @@ def _draw_band(panel: Any, runs: Sequence[Record], style: dict[str, Any], arm: s
         return
     middle, half = np.array([mean_interval(np.log(losses(run))) for run in runs]).T
     sizes = [run.batch_size for run in runs]
-    panel.plot(sizes, np.exp(middle), label=arm, **style)
+    panel.plot(sizes, np.exp(middle), label=arm, marker=".", **style)
     half = np.where([math.isfinite(width) for width in half], half, 0.0)
     ends = np.exp(middle - half), np.exp(middle + half)
     panel.fill_between(sizes, *ends, color=style["color"], alpha=0.15, linewidth=0)

@@ -30,12 +30,19 @@ from experiments.tested import verdict_columns
 
 FIGURES = {"loss.png": draw_losses}
 
+_LOSSES = "Mean losses"
+_RATIOS = (
+    "Of plain the mean of its losses, of the others the geometric mean of their ratios to plain at "
+    "the same seed"
+)
+
 
 def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what fills ``page.md``."""
     shown = verdicts(records, config)
     return {
         "reached": _reached(records, config).markdown() if records else None,
+        "shown": _RATIOS if PLAIN in config.arms else _LOSSES,
         "metric": _metric(records, config).markdown() if records else None,
         "useful": _useful(records, config).markdown() if useful_batches(records, config) else None,
         "verdicts": _tested(records, config).markdown() if shown else None,
@@ -71,24 +78,27 @@ def notes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) ->
 
 
 def _reached(records: Sequence[Record], config: Config) -> Table:
-    """Plain's test loss, and the others' as a multiple of it."""
-    runs = reported(records)
+    """Plain's test loss, and the others' as a multiple of it; their own where plain is no arm."""
+    runs, compared = reported(records), PLAIN in config.arms
 
     def cell(arm: str) -> Callable[[int], str]:
         def text(size: int) -> str:
             run, plain = runs.get((size, arm)), runs.get((size, PLAIN))
             if run is None:
                 return ""
-            if arm == PLAIN or plain is None:
+            if arm == PLAIN or not compared:
                 return _mean(losses(run))
-            return _ratio(losses(run), losses(plain))
+            return _ratio(losses(run), losses(plain)) if plain else ""
 
         return text
 
     columns = [
         Column("batch", str),
         Column("steps", lambda size: _steps(size, records)),
-        *(Column(arm if arm == PLAIN else f"{arm} / plain", cell(arm)) for arm in config.arms),
+        *(
+            Column(f"{arm} / plain" if compared and arm != PLAIN else arm, cell(arm))
+            for arm in config.arms
+        ),
     ]
     return Table(columns, [size for size in config.batch_sizes if _steps(size, records)])
 
@@ -104,8 +114,10 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _ratio(values: Sequence[float], reference: Sequence[float]) -> str:
-    if not np.isfinite([*values, *reference]).all():
+    if not np.isfinite(values).all():
         return _mean(values)
+    if not np.isfinite(reference).all():
+        return "plain diverged"
     mean, half_width = paired_difference(np.log(values), np.log(reference))
     middle = math.exp(mean)
     return format_interval(Interval(middle, middle * half_width))

@@ -32,12 +32,17 @@ def prepare(config: Config, progress: Progress) -> Callable[[Item], list[Record]
     """Loads the data; returns what tunes and trains an arm at a batch size."""
     task = load_task(config.task)
     data = task.load(config.data_dir)
-    check_batch(data.train, max(config.batch_sizes))
+    if data.ordered:
+        raise UsageError(
+            f"--task {config.task}: it reads on in as many rows as its batches have, "
+            f"{task.protocol.batch_size}, which cannot change; give another task"
+        )
     if data.augment or task.score:
         raise UsageError(
             f"--task {config.task}: its examples are changed at random or its metric is computed "
             "apart, which only 'run' and 'sweep' do"
         )
+    check_batch(data.train, max(config.batch_sizes))
     trainer = Trainer(config, task, data)
     return lambda item: Arm(config, item, trainer).records(progress)
 

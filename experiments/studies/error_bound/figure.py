@@ -23,9 +23,9 @@ def ratios(run: Record, chosen: str) -> np.ndarray:
     """Bound over actual error: quartiles over steps, ``[3, horizons]``; infinite for no bound."""
     bound, error = np.array(run.bounds[chosen], float), np.array(run.error, float)
     # Quantiles between finite numbers and infinity: of the steps themselves.
-    return np.quantile(
-        np.nan_to_num(bound, nan=np.inf) / error, [0.25, 0.5, 0.75], axis=0, method="higher"
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # errors of 0 are below all numbers
+        ratio = np.nan_to_num(bound, nan=np.inf) / error
+    return np.quantile(ratio, [0.25, 0.5, 0.75], axis=0, method="higher")
 
 
 def draw_ratios(path: Path, records: Sequence[Record], config: Config) -> None:

@@ -16,6 +16,7 @@ from experiments.studies.error_bound.figure import draw_ratios, ratios
 FIGURES = {"ratios.png": draw_ratios}
 
 _LARGEST = 1e4  # what is above says no more than that
+_NONE, _UNKNOWN = "none", "–"
 _OF_STEPS = {"lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75}
 
 
@@ -87,16 +88,19 @@ def _use_table(records: Sequence[Record], config: Config) -> Table:
 
     def relative(place: int) -> Callable[[_Row], str]:
         def cell(row: _Row) -> str:
-            error = np.median(row.errors()[..., place] / row.moved()[..., place], axis=-1)
-            return f"{error.mean():.3f}"
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = row.errors()[..., place] / row.moved()[..., place]
+            return _finite(np.median(ratio, axis=-1).mean(), "{:.3f}".format)
 
         return cell
 
     def useful(chosen: str) -> Callable[[int], Callable[[_Row], str]]:
-        return lambda place: lambda row: _percent((row.bound(chosen) < row.moved())[..., place])
+        return lambda place: (
+            lambda row: _below(row.bound(chosen)[..., place], row.moved()[..., place])
+        )
 
     def broken(place: int) -> Callable[[_Row], str]:
-        return lambda row: _percent((row.bound(HESSIAN) < row.errors())[..., place])
+        return lambda row: _below(row.bound(HESSIAN)[..., place], row.errors()[..., place])
 
     columns = [
         Column(f"{title}, {h} ahead", measure(place))
@@ -113,20 +117,24 @@ def _use_table(records: Sequence[Record], config: Config) -> Table:
 
 
 def _smoothness(chosen: str) -> Callable[[_Row], str]:
-    return lambda row: _rounded(
-        float(np.nanmedian(row.values(lambda run: run.smoothness[chosen]))), 3
-    )
+    def cell(row: _Row) -> str:
+        values = row.values(lambda run: run.smoothness[chosen])
+        return _finite(np.median(values), lambda median: _rounded(median, 3))
+
+    return cell
 
 
 def _parts_table(records: Sequence[Record], config: Config) -> Table:
     """What each part adds to the bound, in percent, at the shortest and the longest horizon."""
 
     def cell(name: str, place: int) -> Callable[[_Row], str]:
-        def share(row: _Row) -> str:
+        def text(row: _Row) -> str:
             part = row.values(lambda run: run.parts[name])[..., place]
-            return f"{100 * np.median(part / row.bound(VISITED)[..., place]):.0f} %"
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = np.median(part / row.bound(VISITED)[..., place])
+            return _finite(100 * share, "{:.0f} %".format)
 
-        return share
+        return text
 
     columns = [
         Column(f"{h} ahead, {name}", cell(name, place))
@@ -136,15 +144,22 @@ def _parts_table(records: Sequence[Record], config: Config) -> Table:
     return Table([*_ARM, *columns], _rows(records))
 
 
-def _percent(values: np.ndarray) -> str:
-    return f"{100 * values.mean():.0f} %"
+def _below(bound: np.ndarray, values: np.ndarray) -> str:
+    """How often a bound is below values; one that is not finite is not."""
+    if not np.isfinite(values).all():
+        return _UNKNOWN
+    return f"{100 * (bound < values).mean():.0f} %"
+
+
+def _finite(value: float, text: Callable[[float], str]) -> str:
+    return text(float(value)) if np.isfinite(value) else _UNKNOWN
 
 
 def _format_ratios(row: _Row, chosen: str, quartile: int, place: int) -> str:
     """Formats a quartile over steps: its geometric mean over seeds and the interval."""
     values = np.array([ratios(run, chosen)[quartile, place] for run in row.runs])
     if not np.isfinite(values).all():
-        return "none"
+        return _NONE
     mean, half_width = mean_interval(np.log(values))
     if np.exp(mean) > _LARGEST:
         return f"above {_LARGEST:,.0f}"
@@ -184,6 +199,8 @@ def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) ->
     }
     return {
         **{name: table.markdown() if records else None for name, table in shown.items()},
+        "none": _NONE,
+        "unknown": _UNKNOWN,
         "meanings": "; ".join(f"*{name}*, {meaning}" for name, meaning in PARTS.items()),
         "seeds": ", ".join(map(str, config.seeds)),
         "last_step": 1 + (config.points - 1) * config.every,

@@ -104,24 +104,32 @@ def _beside_plain(records: Sequence[Record]) -> Table:
 
 def tables(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> RenderableType:
     """Returns the tables for the terminal."""
+    plain = horizon_label(0.0)
+    title = (
+        f"{plain} as it is; the others against it; * where the 95 % interval excludes no effect"
+        if 0.0 in config.horizons
+        else f"As it is; {plain} is no arm"
+    )
     shown = {
-        "s=0 as it is; the others against it; * where the 95 % interval excludes no effect": (
-            _measured(records)
-        ),
+        title: _measured(records),
         "Beside plain at the same seed and step": _beside_plain(records),
     }
     return Group(
         *(
             table.terminal(title, section=lambda row: (row.training, row.epoch))
             for title, table in shown.items()
+            if table.rows
         )
     )
 
 
 def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what fills ``page.md``."""
-    beside = _beside_plain(records)
+    beside, plain = _beside_plain(records), horizon_label(0.0)
+    compared = 0.0 in config.horizons
     return {
+        "plain": plain if compared else None,
+        "alone": None if compared else f"All rows show values: {plain} is no arm.",
         "measured": _measured(records).markdown() if records else None,
         "beside_plain": beside.markdown() if beside.rows else None,
         "number_of_seeds": len(config.seeds),

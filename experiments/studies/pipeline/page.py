@@ -36,7 +36,7 @@ def holes(records: Sequence[Record], config: Config, meta: Mapping[str, Any]) ->
         "counts": _counted().markdown(),
         "stable": _stable().markdown(),
         "arms": "\n".join(f"- `{arm}`: {ARMS[arm].summary}." for arm in config.arms),
-        "seeds": len(config.seeds),
+        "tested_seeds": len(config.seeds) if verdicts(records) else None,
         "first_seed": config.seeds[0],
         "last_seed": config.seeds[-1],
         "tuning_seeds": ", ".join(map(str, config.tuning_seeds)),

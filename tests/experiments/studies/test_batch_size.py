@@ -14,7 +14,7 @@ from experiments.cli import main
 from experiments.page import page_text
 from experiments.progress import Progress
 from experiments.statistics import holm, paired_p_value
-from experiments.studies.batch_size import page, work
+from experiments.studies.batch_size import figure, page, work
 from experiments.studies.batch_size.ask import (
     ARMS,
     COMPARISONS,
@@ -96,6 +96,16 @@ def test_a_run_is_the_loop_written_out(known_regression, config):
         params = optax.apply_updates(params, updates)
     errors = (data.test["input"] @ params - data.test["target"]) ** 2
     np.testing.assert_allclose(test["loss"], errors.mean(), rtol=1e-5)
+
+
+def test_a_record_keeps_every_part_apart(known_regression, config):
+    task, item = load_task("regression"), Item(8, "plain")
+    trainer = work.Trainer(config, task, task.load(None))
+    run = work.Arm(config, item, trainer)._trained(0, REPORTED)
+    found = [part["loss"] for part in trainer.program(item)(0, run.learning_rate)]
+    kept = [run.train_loss[0], run.validation_loss[0], run.test_loss[0]]
+    np.testing.assert_allclose(kept, found, rtol=1e-5)
+    assert len(set(kept)) == 3
 
 
 def test_grids_begin_with_the_root_of_the_batch_size(known_regression, config, monkeypatch):
@@ -183,6 +193,46 @@ def test_without_the_plain_optimizer_nothing_is_useful_or_tested(folder, config)
         assert verdicts(each, config) == []
     said = page_text(page, runs, dataclasses.replace(config, arms=("s=1",)), read_meta(folder))
     assert "## Largest useful batch" not in said
+    assert "| batch | steps | s=1 |" in said
+    assert "Mean losses; ±" in said
+
+
+def test_a_ratio_needs_a_plain_run_that_ended(folder, config):
+    """What stands in a column of ratios is one, or says why there is none."""
+    runs = [record(4, "plain", [None, 1.0, 1.0]), *(record(size, "s=1") for size in SIZES)]
+    said = page_text(
+        page, runs, dataclasses.replace(config, arms=("plain", "s=1")), read_meta(folder)
+    )
+    assert "| 4 | 8 | 1 diverged | plain diverged |" in said
+    assert "| 8 | 8 |  |  |" in said
+
+
+def test_one_seed_is_not_tested(folder, config):
+    runs = [
+        dataclasses.replace(record(size, arm, [loss]), seeds=[0])
+        for arm, loss in (("plain", 1.0), ("s=1", 0.9))
+        for size in SIZES
+    ]
+    alone = dataclasses.replace(config, arms=("plain", "s=1"), seeds=(0,))
+    assert useful_batches(runs, alone)
+    assert verdicts(runs, alone) == []
+    assert "Paired t tests" not in page_text(page, runs, alone, read_meta(folder))
+
+
+def test_the_smallest_plot_shows_its_point(config, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(figure, "save", lambda drawn, path: figures.append(drawn))
+    figure.draw_losses(tmp_path, [record(4)], dataclasses.replace(config, batch_sizes=(4,)))
+    above, _ = figures[0].axes
+    assert above.lines[0].get_marker() == "."
+
+
+def test_batches_that_go_on_as_a_text_have_one_size(known_regression, capsys, monkeypatch):
+    task = load_task("regression")
+    load = lambda folder: task.load(folder)._replace(ordered=True)  # noqa: E731
+    monkeypatch.setattr(work, "load_task", lambda name: dataclasses.replace(task, load=load))
+    assert main(["batch-size", "--task", "regression", "--batch-sizes", "4"]) == 2
+    assert "it reads on in as many rows as its batches have, 8" in capsys.readouterr().err
 
 
 def test_the_report_shows_losses_rates_and_tests(folder, records, config):
@@ -210,6 +260,7 @@ def test_the_report_shows_losses_rates_and_tests(folder, records, config):
     [
         ("--row nothing", "unknown row 'nothing'; valid: mnist-sgdm"),
         ("--arms s=9", "unknown arm 's=9'; valid: plain, nesterov, s=1"),
+        ("--batch-sizes 4 5000", "a batch of 5000 cannot be made of 1077 training examples"),
         ("--tuning-seeds 3 1000", "seeds [3] are for tuning and for reporting"),
     ],
 )

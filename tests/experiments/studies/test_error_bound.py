@@ -159,6 +159,57 @@ def test_the_stretch_is_the_norm_of_the_dense_hessian_over_the_scale():
     np.testing.assert_allclose(make_stretch(loss)(params, scale, inputs), expected, rtol=1e-2)
 
 
+def test_the_noise_of_a_horizon_is_the_largest_on_the_way():
+    rule = bounds.sgdm(0.1, 0.9)
+    params = jnp.zeros((4, 2))
+    misses = jnp.array([[0.0, 1.0], [3.0, 4.0], [1.0, 0.0], [0.0, 6.0]])
+    seen = measure.Now(params, None, params, misses)
+    state = rule.make(0.0).tx.init(params[0])
+    found = measure.look_back(rule, 0.1, state, seen, jnp.zeros((4, 2))).measured
+    np.testing.assert_allclose(found.noise, [5.0, 5.0, 6.0])
+    np.testing.assert_allclose(found.largest_noise, [4.0, 4.0, 6.0])
+
+
+def test_a_bound_is_useful_where_it_is_below_the_distance_moved(complete):
+    rows = read_table(complete, "What the bounds are worth")
+    records = read_records(complete)
+    for place, row in enumerate(rows):
+        seeds = records[2 * place :][:2]
+        for at, horizon in ((5, 0), (6, -1)):
+            below = [
+                np.array(r["bounds"][VISITED])[:, horizon] < np.array(r["moved"])[:, horizon]
+                for r in seeds
+            ]
+            assert row[at] == f"{100 * np.mean(below):.0f} %"
+    assert len({row[5] for row in rows}) > 1
+
+
 def test_rounds_shorter_than_what_is_judged_are_refused(capsys):
     assert main(["error-bound", "--every", "5"]) == 2
     assert "--every 5 is less than the 10 steps ahead that are judged" in capsys.readouterr().err
+
+
+def test_where_the_hessian_is_not_finite_its_stretch_is_not():
+    stretch = make_stretch(lambda params, _: jnp.sum(params**3))
+    assert np.isnan(stretch(jnp.full((30,), jnp.nan), jnp.ones(30), None))
+
+
+@pytest.mark.parametrize(
+    ("options", "none"),
+    [
+        ("--optimizers sgdm --sgdm-rate 1e30", "–"),  # diverges
+        ("--optimizers adam --adam-rate 1e-30", "none"),  # in float32 nothing moves
+    ],
+)
+def test_where_nothing_is_known_the_page_says_so(run_on_quadratic, options, none):
+    options += " --ahead 1 --points 2 --every 2 --seeds 1"
+    status, folder = run_on_quadratic(f"error-bound {options}", work)
+    assert status == 0
+    first, *_ = read_table(folder, "What the bounds are worth")
+    assert first[3] == "–", "no distance moved"
+    assert ("–" in first[4:]) == (none == "–"), "how often a bound is below what is not known"
+    visited = read_table(
+        folder, "Bound over actual error, with the smoothness of the places visited"
+    )
+    assert {row[3] for row in visited} == {"none"}
+    assert "nan" not in (folder / "report.md").read_text()

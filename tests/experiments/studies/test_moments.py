@@ -202,6 +202,7 @@ def test_the_page_compares_with_plain_seed_by_seed(complete):
     shown = rows[7][3 + list(MEASURED).index("downhill")]
     assert abs(float(shown.split(" ±")[0]) - difference) < 0.06
     assert rows[0][3 + list(MEASURED).index("persistence")] == "–", "not known in ten steps"
+    assert "All rows show values" not in (complete / "report.md").read_text()
     beside = read_table(complete, "Beside plain at the same seed and step")
     assert {row[2] for row in beside} == {"s=1", "s=3"}
     assert beside[0][3 + list(BESIDE_PLAIN).index("signal")] == "–", "SGDM has no second moment"
@@ -239,10 +240,22 @@ def test_divergence_is_written_and_never_compared(run_on_quadratic):
     assert set(row[3:]) == {"–"}
 
 
-def test_without_plain_values_are_shown(run_on_quadratic):
+def test_where_all_diverge_at_once_there_still_is_a_page(run_on_quadratic):
+    options = "--optimizers sgdm --learning-rates 1e30 --factors 1 --epochs 1 --seeds 2"
+    status, folder = run_on_quadratic(f"moments {options}", work)
+    assert status == 0
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert {cell for row in read_table(folder, "Along training") for cell in row[3:]} == {"–"}
+
+
+def test_without_plain_values_are_shown(run_on_quadratic, capsys):
     options = "--optimizers adam --horizons 1 --factors 1 --epochs 1 --seeds 2"
     status, folder = run_on_quadratic(f"moments {options}", work)
     assert status == 0
+    report, shown = (folder / "report.md").read_text(), capsys.readouterr().out
+    assert "All rows show values: s=0 is no arm." in report
+    assert "Rows of s=0" not in report
+    assert "the others against it" not in shown
     values = [record["loss"][0] for record in read_records(folder)]
     assert read_table(folder, "Along training")[0][3] == f"{np.exp(np.log(values).mean()):.3g}"
 
