@@ -185,7 +185,12 @@ TASKS: Mapping[str, Row] = {
         **_VITS,
     ),
     "mnist": _task("a small convolutional network on MNIST", "images:mnist", dataset="mnist"),
-    "mnist-connected": _task("a fully connected network on MNIST", "images:mnist_connected"),
+    "mnist-connected": _task(
+        "a fully connected network on MNIST", "images:mnist_connected", centred=False
+    ),
+    "mnist-centred": _task(
+        "the same, its pixels with mean 0 and deviation 1", "images:mnist_connected", centred=True
+    ),
     "fashion-mnist": _task(
         "the same network on Fashion-MNIST", "images:mnist", dataset="fashion_mnist"
     ),

@@ -216,8 +216,21 @@ def mnist(name: str, preset: str, *, dataset: str) -> Task:
     )
 
 
-def mnist_connected(name: str, preset: str) -> Task:
-    """Returns a fully connected network on MNIST: on a CPU a run of eight epochs takes seconds."""
+def standardized(images: jax.Array) -> jax.Array:
+    """Maps MNIST's pixels of 0 to 255 to a mean of 0 and a deviation of 1."""
+    return (images.astype(jnp.float32) / 255 - 0.1307) / 0.3081
+
+
+def mnist_connected(name: str, preset: str, *, centred: bool) -> Task:
+    """Returns a fully connected network on MNIST: on a CPU a run of eight epochs takes seconds.
+
+    Args:
+        name: the task's name.
+        preset: its preset.
+        centred: whether pixels have a mean of 0, or are what the other networks get, where most
+            of them are -1.9: then the loss is steep along their mean.
+    """
+    scaled = standardized if centred else normalized
     small = preset == "cpu"
     source = Source(
         dataset="mnist",
@@ -240,7 +253,7 @@ def mnist_connected(name: str, preset: str) -> Task:
         parameters=50_890,
         load=source.load,
         fake=source.fake,
-        prepared=lambda images: normalized(images).reshape(len(images), -1),
+        prepared=lambda images: scaled(images).reshape(len(images), -1),
     )
 
 

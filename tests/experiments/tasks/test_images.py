@@ -46,6 +46,7 @@ NAMES = (
     "vit-cifar100",
     "mnist",
     "mnist-connected",
+    "mnist-centred",
     "fashion-mnist",
 )
 
