@@ -184,15 +184,17 @@ TASKS: Mapping[str, Row] = {
         parameters=(87_076, 9_579_108),
         **_VITS,
     ),
-    "mnist": _task("a small convolutional network on MNIST", "images:mnist", dataset="mnist"),
-    "mnist-connected": _task(
-        "a fully connected network on MNIST", "images:mnist_connected", centred=False
-    ),
-    "mnist-centred": _task(
-        "the same, its pixels with mean 0 and deviation 1", "images:mnist_connected", centred=True
+    "mnist": _task(
+        "a small convolutional network on MNIST", "mnist:convolutional", dataset="mnist"
     ),
     "fashion-mnist": _task(
-        "the same network on Fashion-MNIST", "images:mnist", dataset="fashion_mnist"
+        "the same network on Fashion-MNIST", "mnist:convolutional", dataset="fashion_mnist"
+    ),
+    "mnist-connected": _task(
+        "a fully connected network on MNIST", "mnist:connected", centred=False
+    ),
+    "mnist-centred": _task(
+        "the same, its pixels with mean 0 and deviation 1", "mnist:connected", centred=True
     ),
     "lstm1": _lstm("word-level language model on a tenth of Penn Treebank, one LSTM layer", 1),
     "lstm2": _lstm("the same with two layers", 2),
