@@ -189,6 +189,13 @@ def learning_rates() -> Any:
     return _field(None, options={"": {"nargs": "+", "metavar": "RATE", "help": help}})
 
 
+def steps_ahead() -> Any:
+    """The field of how many steps ahead predictions are judged."""
+    help = "how many steps ahead predictions are judged"
+    ten = tuple(range(1, 11))
+    return many(count, ten, "N", help, shown="1 to 10", ordered=True, option="ahead")
+
+
 def listed(heading: str, summaries: Mapping[str, str], width: int) -> Iterator[str]:
     """Yields the lines of ``list`` for what a command has names for."""
     yield f"{heading}:"

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.arms import horizon_label
 from experiments.errors import UsageError
 from experiments.kinds import count, horizon, positive
-from experiments.options import data_dir, many, names, one, output, seeds
+from experiments.options import data_dir, many, names, one, output, seeds, steps_ahead
 from experiments.problems import examples_field, momentum_field, problem_field
 from experiments.study import Study
 
@@ -35,15 +35,7 @@ class Config:
         "kind of batches", (FULL, MINI), help="all examples at each step, or the problem's batches"
     )
     trained_with: tuple[float, ...] = many(horizon, (0.0, 1.0), "S", "the s that training uses")
-    horizons: tuple[int, ...] = many(
-        count,
-        tuple(range(1, 11)),
-        "N",
-        "how many steps ahead predictions are judged",
-        shown="1 to 10",
-        ordered=True,
-        option="ahead",
-    )
+    horizons: tuple[int, ...] = steps_ahead()
     sgdm_rate: float = one(positive, 0.1, "RATE", "learning rate of SGDM")
     adam_rate: float = one(positive, 1e-3, "RATE", "learning rate of Adam")
     momentum: float = momentum_field()

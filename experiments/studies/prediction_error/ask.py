@@ -17,6 +17,7 @@ from experiments.options import (
     one,
     output,
     seeds,
+    steps_ahead,
 )
 from experiments.study import Study
 from experiments.tasks import TASKS
@@ -46,15 +47,7 @@ class Config:
         "predictors are judged on the same steps",
         shown="",
     )
-    horizons: tuple[int, ...] = many(
-        count,
-        tuple(range(1, 11)),
-        "N",
-        "how many steps ahead predictions are judged",
-        shown="1 to 10",
-        ordered=True,
-        option="ahead",
-    )
+    horizons: tuple[int, ...] = steps_ahead()
     seeds: tuple[int, ...] = seeds(4)
     epochs: int = one(count, 10, "N")
     learning_rates: Mapping[str, float] = learning_rates()
